@@ -1,0 +1,45 @@
+"""Every error that considerate raises on purpose.
+
+    ConsiderateError
+    |-- ConfigError      a TOML file, an option or an environment variable is wrong
+    |-- DataError        a source cannot be read, or too many of its rows are bad
+    |-- StoreError       the database cannot be opened, is locked, read-only or of another schema
+    |-- ConsentError     a consent rule, the ledger or the gate refuses
+    |-- ArtefactError    a model on disk is not what its manifest says
+    |-- TrackingError    MLflow or its registry refuses, or a model may not be registered
+    `-- ServingError     the service cannot start
+
+A message names the value, the rule and the next step. The command line prints it alone and exits with code 2.
+"""
+
+
+class ConsiderateError(Exception):
+    """Something the reader of the message can put right."""
+
+
+class ConfigError(ConsiderateError):
+    """A TOML file, an option or an environment variable is wrong."""
+
+
+class DataError(ConsiderateError):
+    """A source cannot be read, or too many of its rows are bad."""
+
+
+class StoreError(ConsiderateError):
+    """The database cannot be opened, is locked, read-only or of another schema."""
+
+
+class ConsentError(ConsiderateError):
+    """A consent rule, the ledger or the gate refuses."""
+
+
+class ArtefactError(ConsiderateError):
+    """A model on disk is not what its manifest says."""
+
+
+class TrackingError(ConsiderateError):
+    """MLflow or its registry refuses, or a model may not be registered."""
+
+
+class ServingError(ConsiderateError):
+    """The service cannot start."""

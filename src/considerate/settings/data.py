@@ -1,0 +1,150 @@
+"""The data TOML (`configs/<data>.toml`): where interactions come from, on what consent, judged how."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from considerate.settings.toml import Section
+
+Columns = dict[str, str | list[str]]
+"""Our column name -> a source column, or several whose text is joined with `-`."""
+
+
+class SourceConfig(Section):
+    """Where rows come from and how they read as interactions.
+
+    Attributes
+    ----------
+    format
+        `csv`, `parquet`, `sqlite`, `postgresql`, or `store` (the product's own database).
+    path
+        File or glob. `{data}` stands for the folder in which the data set was found, `package:name/file` for a file
+        inside an installed package.
+    url, query
+        Database and SQL, for `sqlite` (url = file) and `postgresql`.
+    columns
+        Our names -> source columns.
+    values
+        Our names -> one value for every row (`kind = "purchase"`).
+    when
+        Our kind -> SQL condition over source columns that marks it (`return = "quantity < 0"`).
+    set_aside
+        Reason -> SQL condition over source columns (or the built-in `exact_duplicate`): rows the owner expects;
+        quarantined and counted, not held against `max_rejected`. The reason `cancellation` also yields a
+        `return`, which cancels the purchase it belongs to.
+    """
+
+    format: Literal["csv", "parquet", "sqlite", "postgresql", "store"]
+    path: str | None = None
+    url: str | None = None
+    query: str | None = None
+    encoding: str = "utf-8"
+    delimiter: str | None = None
+    columns: Columns = Field(default_factory=dict)
+    values: dict[str, str | float] = Field(default_factory=dict)
+    when: dict[str, str] = Field(default_factory=dict)
+    set_aside: dict[str, str] = Field(default_factory=dict)
+    earliest: str = "1970-01-02"
+    max_rejected: Annotated[float, Field(ge=0, le=1)] = 0.05
+
+    @model_validator(mode="after")
+    def _complete(self) -> "SourceConfig":
+        if self.format in ("csv", "parquet") and self.path is None:
+            raise ValueError(f"format {self.format} needs path")
+        if self.format in ("sqlite", "postgresql") and (self.url is None or self.query is None):
+            raise ValueError(f"format {self.format} needs url and query")
+        if self.format != "store" and not {"customer_id", "item_id"} <= self.columns.keys():
+            raise ValueError("columns must map customer_id and item_id")
+        return self
+
+
+class TableConfig(Section):
+    """A catalogue or customer table beside the interactions: `[items]`, `[customers]`."""
+
+    format: Literal["csv", "parquet"] = "parquet"
+    path: str
+    columns: Columns
+    features: list[str] = Field(default_factory=list)
+    encoding: str = "utf-8"
+    delimiter: str | None = None
+
+
+class ConsentConfig(Section):
+    """On what consent a fit rests (DESIGN: where the consent of a fit comes from).
+
+    Attributes
+    ----------
+    source
+        `ledger`, or `assumed` for public benchmarks: everyone adult, every switch on but sensitive categories.
+    unknown_age
+        What an unknown age counts as.
+    k_item
+        Fewest distinct consenting customers behind an item of a model. Below 5 only with `assumed`.
+    k_pair
+        Fewest distinct consenting customers behind an explicit pair of items.
+    """
+
+    source: Literal["ledger", "assumed"] = "ledger"
+    unknown_age: Literal["deny", "adult"] = "deny"
+    k_item: Annotated[int, Field(ge=1)] = 10
+    k_pair: Annotated[int, Field(ge=1)] = 5
+
+    @model_validator(mode="after")
+    def _floor(self) -> "ConsentConfig":
+        if self.source == "ledger" and min(self.k_item, self.k_pair) < 5:
+            raise ValueError("k_item and k_pair must be >= 5 where consent comes from the ledger")
+        return self
+
+
+class TemporalProtocol(Section):
+    """One cut in time: fit on what lies before, judge on the `test_days` after it.
+
+    The test cut is the last timestamp minus `test_days`; the development cut lies `test_days` before the test cut.
+    """
+
+    kind: Literal["temporal"] = "temporal"
+    test_days: Annotated[float, Field(gt=0)] = 28
+    min_customers: Annotated[int, Field(ge=1)] = 1
+    goals: list[Literal["repeat", "new"]] = Field(default_factory=lambda: ["repeat", "new"])
+    k: list[Annotated[int, Field(ge=1)]] = Field(default_factory=lambda: [10])
+
+
+class FixedProtocol(Section):
+    """The public train and test files of a data set; development data are carved from train."""
+
+    kind: Literal["fixed"]
+    test: str
+    development_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    min_customers: Annotated[int, Field(ge=1)] = 1
+    goals: list[Literal["repeat", "new"]] = Field(default_factory=lambda: ["new"])
+    k: list[Annotated[int, Field(ge=1)]] = Field(default_factory=lambda: [20])
+
+
+ProtocolConfig = Annotated[TemporalProtocol | FixedProtocol, Field(discriminator="kind")]
+
+
+class DataConfig(Section):
+    """One data set: source, catalogue, customers, consent and protocols.
+
+    Attributes
+    ----------
+    name
+        Experiment name in MLflow and key in the list of data sets.
+    default_protocol
+        The protocol used when the command line names none.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+    source: SourceConfig
+    items: TableConfig | None = None
+    customers: TableConfig | None = None
+    consent: ConsentConfig = ConsentConfig()
+    protocol: dict[str, ProtocolConfig] = Field(default_factory=dict)
+    default_protocol: str | None = None
+
+
+class Located(Section):
+    """Where the files of a data set were found: what `{data}` stands for."""
+
+    folder: Path | None = None

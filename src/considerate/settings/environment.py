@@ -1,0 +1,42 @@
+"""The process environment: the one module that reads it."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Where this installation keeps what it writes, and where it finds data sets.
+
+    Attributes
+    ----------
+    home
+        Folder of everything written at run time (`CONSIDERATE_HOME`, default `var`).
+    data
+        Folder of local copies of public data sets (`CONSIDERATE_DATA`), or None.
+    """
+
+    home: Path
+    data: Path | None
+
+    @property
+    def data_folders(self) -> tuple[Path, ...]:
+        """Folders in which a data set is looked for, in this order."""
+        return (Path("data"),) if self.data is None else (self.data, Path("data"))
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy URL of the default store."""
+        return f"sqlite:///{self.home / 'considerate.db'}"
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow tracking URI: SQLite inside `home`."""
+        return f"sqlite:///{self.home / 'mlflow.db'}"
+
+
+def read_environment() -> Environment:
+    """Read the two variables that considerate knows."""
+    data = os.environ.get("CONSIDERATE_DATA")
+    return Environment(home=Path(os.environ.get("CONSIDERATE_HOME", "var")), data=Path(data) if data else None)
