@@ -5,6 +5,9 @@
     |-- DataError        a source cannot be read, or too many of its rows are bad
     |-- StoreError       the database cannot be opened, is locked, read-only or of another schema
     |-- ConsentError     a consent rule, the ledger or the gate refuses
+    |   |-- StaleNotice          a grant names a notice that is not the current one
+    |   |-- MinorCannotConsent   a grant by someone who is, or may be, under 18
+    |   `-- UnknownSubject       nobody of that reference, or an erased person
     |-- ArtefactError    a model on disk is not what its manifest says
     |-- TrackingError    MLflow or its registry refuses, or a model may not be registered
     `-- ServingError     the service cannot start
@@ -31,6 +34,18 @@ class StoreError(ConsiderateError):
 
 class ConsentError(ConsiderateError):
     """A consent rule, the ledger or the gate refuses."""
+
+
+class StaleNotice(ConsentError):
+    """A grant names a notice that is not the current one."""
+
+
+class MinorCannotConsent(ConsentError):
+    """A grant by someone who is, or may be, under 18."""
+
+
+class UnknownSubject(ConsentError):
+    """Nobody of that reference, or an erased person."""
 
 
 class ArtefactError(ConsiderateError):

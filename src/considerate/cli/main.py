@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from considerate.cli import consent, data, db, items, load, serve, token
 from considerate.errors import ConsiderateError
 
 app = typer.Typer(
@@ -13,6 +14,14 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.command("load")(load.load)
+app.add_typer(items.app, name="items")
+app.add_typer(data.app, name="data")
+app.add_typer(consent.app, name="consent")
+app.add_typer(db.app, name="db")
+app.command("serve")(serve.serve)
+app.command("token")(token.token)
 
 
 def main() -> None:

@@ -29,6 +29,12 @@ class SourceConfig(Section):
         Our names -> one value for every row (`kind = "purchase"`).
     when
         Our kind -> SQL condition over source columns that marks it (`return = "quantity < 0"`).
+    timestamp_format
+        How times are written (`%m/%d/%Y %H:%M`), where they are neither ISO 8601 nor seconds since 1970.
+    earliest
+        Times before this date are wrong.
+    max_rejected
+        Share of bad rows above which the load fails; rows set aside are not bad.
     set_aside
         Reason -> SQL condition over source columns (or the built-in `exact_duplicate`): rows the owner expects;
         quarantined and counted, not held against `max_rejected`. The reason `cancellation` also yields a
@@ -45,6 +51,7 @@ class SourceConfig(Section):
     values: dict[str, str | float] = Field(default_factory=dict)
     when: dict[str, str] = Field(default_factory=dict)
     set_aside: dict[str, str] = Field(default_factory=dict)
+    timestamp_format: str | None = None
     earliest: str = "1970-01-02"
     max_rejected: Annotated[float, Field(ge=0, le=1)] = 0.05
 
@@ -60,12 +67,29 @@ class SourceConfig(Section):
 
 
 class TableConfig(Section):
-    """A catalogue or customer table beside the interactions: `[items]`, `[customers]`."""
+    """A catalogue or customer table beside the interactions: `[items]`, `[customers]`.
+
+    Attributes
+    ----------
+    format, path, encoding, delimiter
+        As in `[source]`.
+    columns
+        Our names -> source columns; several columns for `category` make a path (`GROCERY > SOUP`), several for any
+        other name are joined with a space.
+    features
+        Source columns kept under their own name.
+    where
+        SQL condition over source columns: only such rows are read.
+    region_characters
+        Keep so many characters of `region`: a whole zip code may single a person out.
+    """
 
     format: Literal["csv", "parquet"] = "parquet"
     path: str
     columns: Columns
     features: list[str] = Field(default_factory=list)
+    where: str | None = None
+    region_characters: Annotated[int, Field(ge=1)] | None = None
     encoding: str = "utf-8"
     delimiter: str | None = None
 

@@ -1,6 +1,7 @@
 """The process environment: the one module that reads it."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,3 +41,14 @@ def read_environment() -> Environment:
     """Read the two variables that considerate knows."""
     data = os.environ.get("CONSIDERATE_DATA")
     return Environment(home=Path(os.environ.get("CONSIDERATE_HOME", "var")), data=Path(data) if data else None)
+
+
+def child_environment(added: Mapping[str, str]) -> dict[str, str]:
+    """Give a child process this process's environment with `added` over it."""
+    return {**os.environ, **added}
+
+
+def shared_metrics_folder() -> Path | None:
+    """Folder in which the workers of a service share their counters, as its supervisor has set it; None elsewhere."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    return Path(folder) if folder else None

@@ -1,0 +1,57 @@
+"""`considerate consent`: bringing consents in."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(name="consent", help="The consents of customers.", no_args_is_help=True)
+
+
+@app.callback()
+def consent() -> None:
+    """Keep the name of the group although it has one command so far."""
+
+
+@app.command("import")
+def import_file(
+    file: Annotated[
+        Path, typer.Argument(help="CSV or Parquet: customer_id, purpose, state, event_time, notice_id ...")
+    ],
+) -> None:
+    """Record the consents that a shop already has, with their time and evidence; the same file again adds nothing.
+
+    Columns: customer_id, purpose, state (given, refused, withdrawn), event_time (ISO 8601, UTC unless it says
+    otherwise), notice_id, notice_version; may have locale, age_band, jurisdiction. Any other column is evidence, and a
+    record that says `given` needs some. Rows that cannot be recorded are written to quarantine/ with their reason.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from considerate.consent.importing import import_consents
+    from considerate.settings.environment import read_environment
+    from considerate.store.engine import open_store
+    from considerate.store.keys import load_keys
+
+    environment = read_environment()
+    engine = open_store(environment.database_url, create=True)
+    try:
+        keys = load_keys(environment.home / "keys", create=True)
+        report = import_consents(file, engine, keys, at=datetime.now(UTC), quarantine=environment.home / "quarantine")
+    finally:
+        engine.dispose()
+    table = Table(title=f"{report.rows:,} consent records of {report.customers:,} customers", title_justify="left")
+    table.add_column("what became of them")
+    table.add_column("rows", justify="right")
+    for state, rows in report.recorded.items():
+        table.add_row(f"recorded: {state}", f"{rows:,}")
+    table.add_row("already in the ledger", f"{report.repeated:,}")
+    table.add_row("older than what the ledger knows", f"{report.older:,}")
+    for rule, rows in report.rejected.items():
+        table.add_row(f"left out: {rule}", f"{rows:,}")
+    console = Console()
+    console.print(table)
+    if report.quarantine is not None:
+        console.print(f"rows left out: {report.quarantine}")
+    console.print(f"ledger: {report.head.seq:,} events, head {report.head.hash.hex()}", soft_wrap=True)
