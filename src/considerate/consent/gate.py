@@ -1,0 +1,216 @@
+"""The gate: the only maker of `ConsentedInteractions`, and so the only road from interactions to a fit."""
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from considerate.consent.decision import Reason
+from considerate.consent.purposes import PURPOSE_RULES, Purpose
+from considerate.consent.snapshot import ConsentSnapshot
+from considerate.errors import ConsentError
+from considerate.interactions.columns import Columns, Interactions
+from considerate.ranking.history import Channel
+from considerate.settings.data import ConsentConfig
+
+IN_STORE = "link_in_store"
+SENSITIVE = "sensitive_item"
+RULES: tuple[str, ...] = (*(reason.value for reason in Reason if reason is not Reason.OK), IN_STORE, SENSITIVE)
+"""Why a row stays out, in the order in which the rules are tried: of its customer, its channel, its item."""
+
+_GATE = object()
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentReport:
+    """On what consent a data set rests. It counts people and rows, and lists none of them.
+
+    Attributes
+    ----------
+    source
+        `ledger` or `assumed`.
+    at
+        The moment for which consent was judged.
+    ledger_seq, ledger_head
+        Last event of the ledger that counted, and its hash in hex; 0 and "" where consent is assumed.
+    purpose_version
+        Version of the purpose `train_models`.
+    unknown_age
+        What an unknown age counted as.
+    customers_total, customers_kept
+        Distinct customers before and after.
+    customers_left_out
+        First matching reason -> customers; `customers_total = customers_kept + sum(customers_left_out.values())`.
+    rows_total, rows_kept, rows_left_out
+        The same of rows.
+    k_item, k_pair
+        Fewest distinct customers behind an item and behind an explicit pair of items in the model.
+    """
+
+    source: Literal["ledger", "assumed"]
+    at: datetime
+    ledger_seq: int
+    ledger_head: str
+    purpose_version: int
+    unknown_age: str
+    customers_total: int
+    customers_kept: int
+    customers_left_out: Mapping[str, int]
+    rows_total: int
+    rows_kept: int
+    rows_left_out: Mapping[str, int]
+    k_item: int
+    k_pair: int
+
+    def tags(self) -> dict[str, str]:
+        """Give the proof as tags of a run: `consent.ledger_seq`, `consent.n_excluded_withdrawn` and so on."""
+        return {
+            "consent.source": self.source,
+            "consent.as_of": self.at.isoformat(),
+            "consent.ledger_seq": str(self.ledger_seq),
+            "consent.ledger_head": self.ledger_head,
+            "consent.purpose_version": str(self.purpose_version),
+            "consent.unknown_age": self.unknown_age,
+            "consent.n_total": str(self.customers_total),
+            "consent.n_included": str(self.customers_kept),
+            **{f"consent.n_excluded_{reason}": str(n) for reason, n in self.customers_left_out.items()},
+            "consent.n_events_total": str(self.rows_total),
+            "consent.n_events_included": str(self.rows_kept),
+            **{f"consent.n_events_dropped_{reason}": str(n) for reason, n in self.rows_left_out.items()},
+            "consent.k_item": str(self.k_item),
+            "consent.k_pair": str(self.k_pair),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentedInteractions:
+    """Interactions that a model may be fitted on; made by `keep_consented` alone.
+
+    Attributes
+    ----------
+    table
+        Rows as `interactions.columns.SCHEMA` has them.
+    report
+        On what consent they rest.
+    """
+
+    table: pa.Table
+    report: ConsentReport
+    _made_by: object = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self._made_by is not _GATE:
+            raise ConsentError("ConsentedInteractions: made by consent.gate.keep_consented alone; call that")
+
+
+def keep_consented(
+    interactions: Interactions,
+    snapshot: ConsentSnapshot,
+    *,
+    config: ConsentConfig,
+    at: datetime,
+    sensitive_items: Set[str] = frozenset(),
+) -> tuple[ConsentedInteractions, ConsentReport]:
+    """Keep the rows that may be learnt from.
+
+    A row stays if its customer allows `train_models`; if it comes from the till, `link_in_store` too; if its item is
+    sensitive, `sensitive_categories` too.
+
+    Parameters
+    ----------
+    interactions
+        Validated, of customers named by shop id or by the hex of a subject reference.
+    snapshot
+        Everybody's standing, of the source that the configuration names.
+    config
+        `[consent]` of the data TOML.
+    at
+        The moment for which the snapshot was taken.
+    sensitive_items
+        Ids of items of a sensitive class.
+
+    Raises
+    ------
+    ConsentError
+        The snapshot is not the one that the configuration and `at` ask for.
+    """
+    _check(snapshot, config, at)
+    table = interactions.table
+    customers = pc.unique(table[Columns.CUSTOMER])
+    customer = _numpy(pc.index_in(table[Columns.CUSTOMER], value_set=customers))
+    standings = snapshot.standings(customers.to_pylist())
+    rule_of_customer = np.array([_RULE[standing.training.value] for standing in standings], np.int8)
+    in_store = np.array([standing.in_store for standing in standings], np.bool_)
+    sensitive = np.array([standing.sensitive for standing in standings], np.bool_)
+
+    rule = rule_of_customer[customer]
+    from_till = _numpy(table[Columns.CHANNEL]) == Channel.STORE
+    rule[(rule == _KEEP) & from_till & ~in_store[customer]] = _RULE[IN_STORE]
+    if sensitive_items:
+        classed = pc.is_in(table[Columns.ITEM], value_set=pa.array(sorted(sensitive_items), pa.string()))
+        rule[(rule == _KEEP) & _numpy(classed) & ~sensitive[customer]] = _RULE[SENSITIVE]
+
+    keep = rule == _KEEP
+    per_customer = _first_rule(customer, rule, len(customers))
+    report = ConsentReport(
+        source=snapshot.source,
+        at=at,
+        ledger_seq=snapshot.head.seq,
+        ledger_head=snapshot.head.hash.hex() if snapshot.source == "ledger" else "",
+        purpose_version=PURPOSE_RULES[Purpose.TRAIN_MODELS].version,
+        unknown_age=snapshot.unknown_age,
+        customers_total=len(customers),
+        customers_kept=int((per_customer == _KEEP).sum()),
+        customers_left_out=_counts(per_customer),
+        rows_total=len(table),
+        rows_kept=int(keep.sum()),
+        rows_left_out=_counts(rule),
+        k_item=config.k_item,
+        k_pair=config.k_pair,
+    )
+    kept = table if keep.all() else table.filter(pa.array(keep))
+    return ConsentedInteractions(kept, report, _GATE), report
+
+
+_KEEP = -1
+_RULE: Mapping[str, int] = {Reason.OK.value: _KEEP, **{rule: place for place, rule in enumerate(RULES)}}
+
+
+def _check(snapshot: ConsentSnapshot, config: ConsentConfig, at: datetime) -> None:
+    if snapshot.source != config.source:
+        raise ConsentError(
+            f"consent of source {snapshot.source}: the data TOML says [consent] source = {config.source!r}; "
+            "take the snapshot from there, or change the TOML"
+        )
+    if snapshot.source == "assumed":
+        return
+    if snapshot.at != at:
+        raise ConsentError(f"consent as of {snapshot.at}: the fit is as of {at}; take the snapshot for that moment")
+    if snapshot.unknown_age != config.unknown_age:
+        raise ConsentError(
+            f"snapshot with unknown_age = {snapshot.unknown_age!r}: the data TOML says {config.unknown_age!r}; "
+            "take the snapshot with that policy"
+        )
+
+
+def _first_rule(customer: NDArray[Any], rule: NDArray[np.int8], n_customers: int) -> NDArray[np.int8]:
+    # A customer with any row left counts as kept; else the first rule, in their order, that took one of her rows.
+    # _KEEP is below every rule, so both are the minimum.
+    first = np.full(n_customers, len(RULES), np.int8)
+    np.minimum.at(first, customer, rule)
+    return first
+
+
+def _counts(rules: NDArray[np.int8]) -> dict[str, int]:
+    counts = np.bincount(rules[rules != _KEEP], minlength=len(RULES))
+    return {rule: int(n) for rule, n in zip(RULES, counts, strict=True) if n}
+
+
+def _numpy(column: Any) -> NDArray[Any]:
+    values: NDArray[Any] = column.to_numpy(zero_copy_only=False) if isinstance(column, pa.Array) else column.to_numpy()
+    return values

@@ -1,0 +1,273 @@
+"""The consent ledger: append-only, hash-chained, with the current state of everybody as a projection beside it."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, func, insert, literal_column, select, text
+
+from considerate.consent.decision import Consent, ConsentState, Policy, age_allowed
+from considerate.consent.events import (
+    GENESIS,
+    HASHED,
+    ConsentEvent,
+    Head,
+    Method,
+    Recorded,
+    canonical_evidence,
+    canonical_row,
+    chain_hash,
+    row_values,
+)
+from considerate.consent.notices import NOTICES, NoticeShown, check_current, current_notice
+from considerate.consent.projection import project, read_current
+from considerate.consent.purposes import Purpose
+from considerate.errors import MinorCannotConsent, UnknownSubject
+from considerate.store.engine import require_writing
+from considerate.store.keys import Keys, commit, seal
+from considerate.store.statements import chunks, insert_new
+from considerate.store.subjects import bind_keys, new_ref, subject_by_ref, subject_keys
+from considerate.store.tables import consent_current, consent_event, consent_evidence, subject, to_micros
+from considerate.store.tables import notice as notice_table
+
+_HEAD = select(consent_event.c.seq, consent_event.c.hash).order_by(consent_event.c.seq.desc()).limit(1)
+
+
+def grant(
+    conn: Connection,
+    keys: Keys,
+    subject_ref: bytes,
+    purpose: Purpose,
+    *,
+    notice: NoticeShown,
+    at: datetime,
+    policy: Policy,
+    method: Method = "web",
+    evidence: Mapping[str, Any] | None = None,
+) -> Recorded:
+    """Record that a customer allows `purpose`; the next decision sees it once the transaction is committed.
+
+    Parameters
+    ----------
+    conn
+        From `store.engine.writing`.
+    notice
+        What the page showed: must be the current version.
+    at
+        Now: the time of the act.
+    evidence
+        Plain JSON that shows the act; the hash of the notice's text is added.
+
+    Raises
+    ------
+    StaleNotice
+        The notice shown is not the current one.
+    MinorCannotConsent
+        The customer is under 18, or of unknown age where the policy denies that.
+    UnknownSubject
+        There is no such active person.
+    """
+    shown = check_current(notice, policy.notices)
+    known = subject_by_ref(conn, subject_ref)
+    if known is not None and not age_allowed(known.age_band, policy):
+        raise MinorCannotConsent(
+            f"age band {known.age_band}: consent needs an adult; keep the switch off, or let the shop confirm the age"
+        )
+    proof = {"notice_text_sha256": shown.text_sha256(notice.locale), **(evidence or {})}
+    event = ConsentEvent(subject_ref, purpose, ConsentState.GIVEN, notice, at, method=method, evidence=proof)
+    return append(conn, keys, event, at=at)
+
+
+def withdraw(
+    conn: Connection,
+    keys: Keys,
+    subject_ref: bytes,
+    purpose: Purpose,
+    *,
+    at: datetime,
+    method: Method = "web",
+    evidence: Mapping[str, Any] | None = None,
+) -> Recorded:
+    """Record that a customer no longer allows `purpose`, or refuses it before ever having allowed it.
+
+    Asks for nothing but the wish. Where the purpose is off already, nothing is added and the event that turned it off
+    is given back with `new` False.
+
+    Raises
+    ------
+    UnknownSubject
+        There is no such active person.
+    """
+    require_writing(conn)
+    current = read_current(conn, subject_ref).get(purpose)
+    if current is not None and current.state is not ConsentState.GIVEN:
+        return _recorded_before(conn, subject_ref, purpose, current)
+    notice = current_notice() if current is None else _notice_of(conn, current.seq)
+    state = ConsentState.REFUSED if current is None else ConsentState.WITHDRAWN
+    event = ConsentEvent(subject_ref, purpose, state, notice, at, method=method, evidence=evidence)
+    return append(conn, keys, event, at=at)
+
+
+def append(conn: Connection, keys: Keys, event: ConsentEvent, *, at: datetime) -> Recorded:
+    """Append one event; see `append_many`."""
+    return append_many(conn, keys, [event], at=at)[0]
+
+
+def append_many(conn: Connection, keys: Keys, events: Sequence[ConsentEvent], *, at: datetime) -> list[Recorded]:
+    """Append events in this order, with projection, evidence and epochs, all in the caller's transaction.
+
+    Parameters
+    ----------
+    conn
+        From `store.engine.writing`.
+    at
+        Time of recording.
+
+    Raises
+    ------
+    UnknownSubject
+        An event of nobody, or of an erased person. Nothing is appended.
+    ConsentError
+        An event that cannot be written as canonical JSON.
+    """
+    require_writing(conn)
+    bind_keys(conn, keys)
+    _lock_ledger(conn)
+    refs = list(dict.fromkeys(event.subject_ref for event in events))
+    epochs = _epochs(conn, refs)
+    data_keys = subject_keys(conn, keys, [event.subject_ref for event in events if event.evidence is not None])
+    seq, previous = head(conn)
+    rows: list[dict[str, Any]] = []
+    evidence_rows: list[dict[str, Any]] = []
+    recorded: list[Recorded] = []
+    for event in events:
+        seq += 1
+        event_id = event.event_id or new_ref()
+        commitment = None
+        if event.evidence is not None:
+            content = canonical_evidence(event.evidence)
+            key = data_keys[event.subject_ref]
+            commitment = commit(key, content)
+            evidence_rows.append({"event_id": event_id, "sealed": seal(key, content, event_id)})
+        row = row_values(event, seq=seq, event_id=event_id, at=at, commitment=commitment)
+        chained = chain_hash(previous, canonical_row([row[name] for name in HASHED]))
+        rows.append({**row, "prev_hash": previous, "hash": chained})
+        previous = chained
+        epochs[event.subject_ref] += 1
+        recorded.append(
+            Recorded(
+                seq=seq,
+                event_id=event_id,
+                hash=chained,
+                purpose=event.purpose,
+                state=event.state,
+                event_time=event.event_time,
+                expires_at=event.expires_at,
+                consent_epoch=epochs[event.subject_ref],
+            )
+        )
+    if rows:
+        conn.execute(insert(consent_event), rows)
+        project(conn, rows, epochs)
+        _note_notices(conn, events)
+    if evidence_rows:
+        conn.execute(insert(consent_evidence), evidence_rows)
+    return recorded
+
+
+def head(conn: Connection) -> Head:
+    """Give the last seq and hash."""
+    row = conn.execute(_HEAD).first()
+    return Head(0, GENESIS) if row is None else Head(row.seq, row.hash)
+
+
+def verify(conn: Connection, *, trusted: Head | None = None) -> int | None:
+    """Walk the whole chain; give the first seq that is not what was once appended, or None if all is well.
+
+    An event that was edited, removed, inserted or moved is found. A ledger cut short at its end is found as long as
+    the projection still points behind the end; one that was rewritten throughout is found only by `trusted`.
+
+    Parameters
+    ----------
+    trusted
+        A head that was noted elsewhere, where whoever changes the database cannot reach.
+    """
+    # Untyped: a value that was forged in another type is compared as it is, not converted.
+    columns: list[ColumnElement[Any]] = [literal_column(name) for name in ("prev_hash", "hash", *HASHED)]
+    query = select(*columns).select_from(consent_event).order_by(consent_event.c.seq)
+    place = HASHED.index("seq") + 2
+    expected, previous = 1, GENESIS
+    with conn.execution_options(yield_per=2_000).execute(query) as rows:
+        for row in rows:
+            values = tuple(row)
+            intact = (
+                values[place] == expected
+                and values[0] == previous
+                and values[1] == chain_hash(previous, canonical_row(values[2:]))
+                and (trusted is None or trusted.seq != expected or trusted.hash == values[1])
+            )
+            if not intact:
+                return expected
+            expected, previous = expected + 1, values[1]
+    farthest = conn.execute(select(func.max(consent_current.c.seq))).scalar() or 0
+    if trusted is not None:
+        farthest = max(farthest, trusted.seq)
+    return expected if farthest >= expected else None
+
+
+def _lock_ledger(conn: Connection) -> None:
+    # SQLite's write lock is held since `writing`; PostgreSQL needs one writer at a time for the chain.
+    if conn.dialect.name == "postgresql":
+        conn.execute(text("SELECT pg_advisory_xact_lock(7236547)"))
+
+
+def _epochs(conn: Connection, refs: Sequence[bytes]) -> dict[bytes, int]:
+    epochs: dict[bytes, int] = {}
+    for part in chunks(refs):
+        query = select(subject.c.subject_ref, subject.c.consent_epoch)
+        query = query.where(subject.c.subject_ref.in_(part), subject.c.state == "active")
+        epochs.update((ref, epoch) for ref, epoch in conn.execute(query))
+    if missing := len(refs) - len(epochs):
+        raise UnknownSubject(f"{missing} of {len(refs)} subjects: not known or erased; make them with ensure_subjects")
+    return epochs
+
+
+def _note_notices(conn: Connection, events: Sequence[ConsentEvent]) -> None:
+    rows = []
+    for shown in dict.fromkeys(event.notice for event in events):
+        known = NOTICES.get(shown.notice_id)
+        if known is not None and known.version == shown.notice_version and shown.locale in known.texts:
+            rows.append(
+                {
+                    "notice_id": shown.notice_id,
+                    "version": shown.notice_version,
+                    "locale": shown.locale,
+                    "text_sha256": known.text_sha256(shown.locale),
+                    "material": known.material,
+                    "valid_from": to_micros(known.valid_from),
+                }
+            )
+    if rows:
+        conn.execute(insert_new(conn, notice_table), rows)
+
+
+def _notice_of(conn: Connection, seq: int) -> NoticeShown:
+    columns = (consent_event.c.notice_id, consent_event.c.notice_version, consent_event.c.locale)
+    return NoticeShown(*conn.execute(select(*columns).where(consent_event.c.seq == seq)).one())
+
+
+def _recorded_before(conn: Connection, subject_ref: bytes, purpose: Purpose, current: Consent) -> Recorded:
+    event = select(consent_event.c.event_id, consent_event.c.hash).where(consent_event.c.seq == current.seq)
+    event_id, hash_ = conn.execute(event).one()
+    epoch = conn.execute(select(subject.c.consent_epoch).where(subject.c.subject_ref == subject_ref)).scalar_one()
+    return Recorded(
+        seq=current.seq,
+        event_id=event_id,
+        hash=hash_,
+        purpose=purpose,
+        state=current.state,
+        event_time=current.event_time,
+        expires_at=current.expires_at,
+        consent_epoch=epoch,
+        new=False,
+    )

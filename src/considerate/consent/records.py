@@ -1,0 +1,205 @@
+"""Consent records that a shop brings along: reading a file and checking each row of it."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from considerate.consent.decision import ConsentState
+from considerate.consent.notices import Notice, NoticeShown
+from considerate.consent.purposes import Purpose
+from considerate.errors import DataError
+from considerate.store.subjects import AGE_BANDS
+
+REQUIRED = ("customer_id", "purpose", "state", "event_time", "notice_id", "notice_version")
+OPTIONAL = ("locale", "age_band", "jurisdiction")
+STATES = {state.value: state for state in (ConsentState.GIVEN, ConsentState.REFUSED, ConsentState.WITHDRAWN)}
+
+RULES = {
+    "no_customer": "customer_id is empty",
+    "unknown_purpose": f"purpose is none of {', '.join(Purpose)}",
+    "unknown_state": f"state is none of {', '.join(STATES)}",
+    "bad_time": "event_time is not a time such as 2025-03-01T09:30:00+01:00",
+    "future_time": "event_time lies in the future",
+    "unknown_age_band": f"age_band is none of {', '.join(AGE_BANDS)}",
+    "unknown_notice": "the notice is not known here in that version and language: nobody can say what was agreed to",
+    "minor": "given by someone under 18",
+    "no_evidence": "given without anything that shows it: no column beside the ones above holds a value",
+}
+"""Why a row is not recorded, in the order in which the rules are tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentRecord:
+    """One row: who decided what, when, after reading which notice, and what shows it."""
+
+    row: int
+    customer_id: str
+    purpose: Purpose
+    state: ConsentState
+    event_time: datetime
+    notice: NoticeShown
+    age_band: str | None
+    jurisdiction: str | None
+    evidence: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRow:
+    """One row that is not recorded: its number in the file (the first data row is 1), the rule, and what it said."""
+
+    row: int
+    rule: str
+    values: Mapping[str, str]
+
+
+def read_records(
+    path: Path, *, notices: Mapping[str, Notice], at: datetime
+) -> tuple[list[ConsentRecord], list[RejectedRow]]:
+    """Read a CSV or Parquet file of consent records.
+
+    Parameters
+    ----------
+    path
+        With the columns `REQUIRED`, and `OPTIONAL` ones. Every other column is evidence.
+    notices
+        Notices that are known here.
+    at
+        Now.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, has no rows or lacks a column.
+    """
+    table = _read(path)
+    missing = [name for name in REQUIRED if name not in table.column_names]
+    if missing:
+        raise DataError(
+            f"{path}: column {', '.join(missing)} is missing; a file of consent records has {', '.join(REQUIRED)}, "
+            f"may have {', '.join(OPTIONAL)}, and any other column is kept as evidence"
+        )
+    if not len(table):
+        raise DataError(f"{path}: no rows; export the consent records again")
+    records: list[ConsentRecord] = []
+    rejected: list[RejectedRow] = []
+    columns = {name: _text(path, name, table[name]) for name in table.column_names}
+    for row, values in enumerate(zip(*columns.values(), strict=True), start=1):
+        named = dict(zip(columns, values, strict=True))
+        checked = _check(row, named, notices, at)
+        if isinstance(checked, str):
+            rejected.append(RejectedRow(row, checked, named))
+        else:
+            records.append(checked)
+    return records, rejected
+
+
+def write_rejected(rejected: Sequence[RejectedRow], folder: Path, name: str) -> Path:
+    """Write rejected rows, with their rule and row number, to a Parquet file for whoever corrects them."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{name}.parquet"
+        columns = {
+            "row": [row.row for row in rejected],
+            "rule": [row.rule for row in rejected],
+            **{column: [row.values[column] for row in rejected] for column in rejected[0].values},
+        }
+        pq.write_table(pa.table(columns), path)
+    except OSError as error:
+        raise DataError(f"{folder}: rejected rows cannot be written: {error.strerror}; check the folder") from error
+    return path
+
+
+def count_rules(rejected: Sequence[RejectedRow]) -> dict[str, int]:
+    """Count rejected rows by rule, in the order of `RULES`."""
+    counts = Counter(row.rule for row in rejected)
+    return {rule: counts[rule] for rule in RULES if counts[rule]}
+
+
+def _check(  # noqa: PLR0911 - a list of rules reads best as a list
+    row: int, values: Mapping[str, str], notices: Mapping[str, Notice], at: datetime
+) -> ConsentRecord | str:
+    if not values["customer_id"].strip():
+        return "no_customer"
+    if values["purpose"] not in list(Purpose):
+        return "unknown_purpose"
+    state = STATES.get(values["state"])
+    if state is None:
+        return "unknown_state"
+    event_time = _time(values["event_time"])
+    if event_time is None:
+        return "bad_time"
+    if event_time > at:
+        return "future_time"
+    age_band = values.get("age_band") or None
+    if age_band is not None and age_band not in AGE_BANDS:
+        return "unknown_age_band"
+    evidence = {name: value for name, value in values.items() if value and name not in (*REQUIRED, *OPTIONAL)}
+    notice = NoticeShown(values["notice_id"], _version(values["notice_version"]), values.get("locale") or "en")
+    if state is ConsentState.GIVEN:
+        # A no counts whatever was read before it; a yes only if one can say to what.
+        known = notices.get(notice.notice_id)
+        if known is None or not 1 <= notice.notice_version <= known.version or notice.locale not in known.texts:
+            return "unknown_notice"
+        if age_band not in (None, "adult", "unknown"):
+            return "minor"
+        if not evidence:
+            return "no_evidence"
+    return ConsentRecord(
+        row=row,
+        customer_id=values["customer_id"],
+        purpose=Purpose(values["purpose"]),
+        state=state,
+        event_time=event_time,
+        notice=notice,
+        age_band=age_band,
+        jurisdiction=values.get("jurisdiction") or None,
+        evidence=evidence,
+    )
+
+
+def _read(path: Path) -> pa.Table:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; check the path")
+    try:
+        if path.suffix == ".parquet":
+            return pq.read_table(path)
+        # Every column as text: `007` stays an id, and what is wrong with a value is said by a rule of ours.
+        with path.open("rb") as file:
+            names = pa_csv.open_csv(file).schema.names
+        types = {name: pa.string() for name in names}
+        return pa_csv.read_csv(path, convert_options=pa_csv.ConvertOptions(column_types=types, null_values=[]))
+    except pa.ArrowInvalid as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path}: not a readable CSV (UTF-8) or Parquet file: {reason}; export it again") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}; check its permissions") from error
+
+
+def _text(path: Path, name: str, column: Any) -> list[str]:
+    if pa.types.is_timestamp(column.type):
+        return ["" if value is None else value.isoformat() for value in column.to_pylist()]
+    try:
+        return ["" if value is None else value for value in column.cast(pa.string()).to_pylist()]
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise DataError(
+            f"{path}: column {name} is of type {column.type}; must be text, whole numbers or times: convert it"
+        ) from error
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return None
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def _version(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0

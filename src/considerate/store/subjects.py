@@ -1,0 +1,225 @@
+"""Subjects: the people behind customer ids, known to every other table by a random reference alone."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal, get_args
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+
+from considerate.errors import StoreError
+from considerate.store.engine import require_writing
+from considerate.store.keys import Keys, seal, unseal
+from considerate.store.statements import chunks, insert_new
+from considerate.store.tables import from_micros, key_check, subject, subject_key, to_micros
+
+AgeBand = Literal["unknown", "u13", "13_15", "16_17", "adult"]
+State = Literal["active", "erasing", "erased"]
+AGE_BANDS: tuple[str, ...] = get_args(AgeBand)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One person, without any name or id of the shop.
+
+    Attributes
+    ----------
+    subject_ref
+        16 random bytes (UUID version 4).
+    state
+        Only an `active` subject can allow anything.
+    age_band
+        `adult` is the only band that may be profiled; `unknown` is decided by policy.
+    consent_epoch
+        Rises with every event that changes what is allowed: part of the key of every cached result.
+    objected_at, restricted_at
+        Since when the person objects (GDPR 21) or has use restricted (GDPR 18), None where not.
+    """
+
+    subject_ref: bytes
+    state: State
+    age_band: AgeBand
+    consent_epoch: int
+    objected_at: datetime | None
+    restricted_at: datetime | None
+
+
+_COLUMNS = (
+    subject.c.subject_ref,
+    subject.c.state,
+    subject.c.age_band,
+    subject.c.consent_epoch,
+    subject.c.objected_at,
+    subject.c.restricted_at,
+)
+_BY_LOOKUP = select(*_COLUMNS).where(subject.c.lookup_hmac == bindparam("lookup"))
+_BY_REF = select(*_COLUMNS).where(subject.c.subject_ref == bindparam("subject_ref"))
+
+
+def find_subject(conn: Connection, lookup: bytes) -> Subject | None:
+    """Find the subject behind `Keys.lookup(customer_id)`; None where the store knows nobody of that id."""
+    row = conn.execute(_BY_LOOKUP, {"lookup": lookup}).first()
+    return None if row is None else subject_of_row(row)
+
+
+def subject_by_ref(conn: Connection, subject_ref: bytes) -> Subject | None:
+    """Find a subject by its reference."""
+    row = conn.execute(_BY_REF, {"subject_ref": subject_ref}).first()
+    return None if row is None else subject_of_row(row)
+
+
+def ensure_subjects(
+    conn: Connection,
+    keys: Keys,
+    customer_ids: Sequence[str],
+    *,
+    age_bands: Mapping[str, str] | None = None,
+    at: datetime | None = None,
+) -> dict[str, bytes]:
+    """Give the subject reference of every customer id, making the subjects that are missing.
+
+    Parameters
+    ----------
+    conn
+        From `store.engine.writing`.
+    keys
+        Of this installation.
+    customer_ids
+        Ids of the shop; repeated ones are taken once.
+    age_bands
+        Customer id -> age band where the shop knows it. A band that differs from the stored one replaces it and
+        counts as a change of what is allowed.
+    at
+        When the shop said so; now if None.
+
+    Raises
+    ------
+    StoreError
+        An unknown age band, or the store belongs to other keys.
+    """
+    require_writing(conn)
+    bind_keys(conn, keys)
+    bands = {customer: _known_band(band) for customer, band in (age_bands or {}).items()}
+    lookups = {keys.lookup(customer): customer for customer in dict.fromkeys(customer_ids)}
+    found: dict[str, bytes] = {}
+    for part in chunks(list(lookups)):
+        query = select(subject.c.lookup_hmac, subject.c.subject_ref).where(subject.c.lookup_hmac.in_(part))
+        found.update({lookups[lookup]: ref for lookup, ref in conn.execute(query)})
+    missing = [(lookup, customer) for lookup, customer in lookups.items() if customer not in found]
+    made = _insert_subjects(conn, keys, missing, bands, at or datetime.now(UTC))
+    _correct_bands(conn, {found[customer]: band for customer, band in bands.items() if customer in found})
+    every = found | made
+    return {customer: every[customer] for customer in lookups.values()}
+
+
+def customer_id_of(conn: Connection, keys: Keys, subject_ref: bytes) -> str | None:
+    """Read a subject's id in the shop back, for an export; None for an erased or unknown subject."""
+    query = (
+        select(subject.c.customer_id_enc, subject_key.c.wrapped_key)
+        .join_from(subject, subject_key)
+        .where(subject.c.subject_ref == subject_ref)
+    )
+    row = conn.execute(query).first()
+    if row is None or row.customer_id_enc is None:
+        return None
+    key = keys.unwrap(row.wrapped_key, subject_ref)
+    return unseal(key, row.customer_id_enc, subject_ref).decode("utf-8", "surrogatepass")
+
+
+def subject_keys(conn: Connection, keys: Keys, refs: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Give the data keys of subjects; those that have none (erased, unknown) are left out."""
+    opened: dict[bytes, bytes] = {}
+    for part in chunks(list(dict.fromkeys(refs))):
+        query = select(subject_key.c.subject_ref, subject_key.c.wrapped_key).where(subject_key.c.subject_ref.in_(part))
+        opened.update({ref: keys.unwrap(wrapped, ref) for ref, wrapped in conn.execute(query)})
+    return opened
+
+
+def bind_keys(conn: Connection, keys: Keys) -> None:
+    """Tie the store to these keys at its first write.
+
+    Raises
+    ------
+    StoreError
+        The store was written under another master key: under these its customers would all look new.
+    """
+    require_writing(conn)
+    known = conn.execute(select(key_check.c.fingerprint)).scalar()
+    if known is None:
+        conn.execute(insert_new(conn, key_check), {"id": 1, "fingerprint": keys.fingerprint})
+    elif known != keys.fingerprint:
+        raise StoreError(
+            f"master key {keys.fingerprint}: this database was written under master key {known}; "
+            "restore the keys folder that belongs to it"
+        )
+
+
+def _insert_subjects(
+    conn: Connection, keys: Keys, missing: Sequence[tuple[bytes, str]], bands: Mapping[str, str], at: datetime
+) -> dict[str, bytes]:
+    made: dict[str, bytes] = {}
+    subjects, wrapped = [], []
+    created = to_micros(at)
+    for lookup, customer in missing:
+        ref = new_ref()
+        key, wrapped_key = keys.new_subject_key(ref)
+        made[customer] = ref
+        band = bands.get(customer)
+        subjects.append(
+            {
+                "subject_ref": ref,
+                "lookup_hmac": lookup,
+                "customer_id_enc": seal(key, customer.encode("utf-8", "surrogatepass"), ref),
+                "age_band": band or "unknown",
+                "age_source": "shop" if band else "none",
+                "state": "active",
+                "consent_epoch": 0,
+                "created_at": created,
+            }
+        )
+        wrapped.append({"subject_ref": ref, "wrapped_key": wrapped_key})
+    if subjects:
+        conn.execute(insert(subject), subjects)
+        conn.execute(insert(subject_key), wrapped)
+    return made
+
+
+def _correct_bands(conn: Connection, bands: Mapping[bytes, str]) -> None:
+    if not bands:
+        return
+    changed = (
+        update(subject)
+        .where(subject.c.subject_ref == bindparam("ref"), subject.c.age_band != bindparam("band"))
+        # A new band can end or allow consent, so cached results of the old one must not be served.
+        .values(age_band=bindparam("band"), age_source="shop", consent_epoch=subject.c.consent_epoch + 1)
+    )
+    conn.execute(changed, [{"ref": ref, "band": band} for ref, band in bands.items()])
+
+
+def new_ref() -> bytes:
+    """Give 16 fresh bytes in the form of a UUID version 4."""
+    raw = bytearray(os.urandom(16))
+    raw[6] = raw[6] & 0x0F | 0x40
+    raw[8] = raw[8] & 0x3F | 0x80
+    return bytes(raw)
+
+
+def _known_band(band: str) -> str:
+    if band not in AGE_BANDS:
+        raise StoreError(f"age_band {band!r}: must be one of {', '.join(AGE_BANDS)}; correct the customer table")
+    return band
+
+
+def subject_of_row(row: Sequence[Any]) -> Subject:
+    """Read the columns of `Subject`, in its order."""
+    # The table's check constraints hold state and age band to their types.
+    ref, state, band, epoch, objected, restricted = row
+    return Subject(
+        subject_ref=ref,
+        state=state,
+        age_band=band,
+        consent_epoch=epoch,
+        objected_at=None if objected is None else from_micros(objected),
+        restricted_at=None if restricted is None else from_micros(restricted),
+    )

@@ -1,0 +1,44 @@
+"""`considerate consent import` and `considerate db upgrade`, as an operator runs them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from considerate.consent.notices import NOTICE
+
+HEADER = "customer_id,purpose,state,event_time,notice_id,notice_version,locale,age_band,form\n"
+YES = f"canary-7,train_models,given,2026-03-01T09:30:00Z,{NOTICE.notice_id},1,en,adult,form 17\n"
+
+
+def run(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "considerate.cli.main", *arguments],
+        env={**os.environ, "CONSIDERATE_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_an_import_prints_what_became_of_every_row_and_no_id(tmp_path: Path) -> None:
+    file = tmp_path / "consents.csv"
+    file.write_text(HEADER + YES + YES.replace("form 17", ""), encoding="utf-8")
+    made = run(tmp_path / "home", "db", "upgrade")
+    assert made.returncode == 0, made.stderr
+    assert "schema 0001, master key" in made.stdout
+    done = run(tmp_path / "home", "consent", "import", str(file))
+    assert done.returncode == 0, done.stderr
+    for line in ("2 consent records", "recorded: given", "left out: no_evidence", "ledger: 1 events, head "):
+        assert line in done.stdout
+    assert "canary-7" not in done.stdout + done.stderr
+
+
+def test_an_import_that_fails_says_so_in_one_message_and_exits_with_2(tmp_path: Path) -> None:
+    file = tmp_path / "consents.csv"
+    file.write_text(HEADER + YES.replace("given", "revoked"), encoding="utf-8")
+    done = run(tmp_path / "home", "consent", "import", str(file))
+    assert done.returncode == 2
+    assert "cannot be understood (unknown_state 1)" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "canary-7" not in done.stdout + done.stderr

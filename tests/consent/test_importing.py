@@ -1,0 +1,257 @@
+"""Bringing in the consents a shop already has: nothing stretched, nothing lost, nothing twice."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sqlalchemy import Engine, select
+
+from considerate.consent.decision import ConsentState, Policy, Reason, effective
+from considerate.consent.facts import read_facts
+from considerate.consent.importing import ImportReport, import_consents
+from considerate.consent.ledger import grant, head, verify, withdraw
+from considerate.consent.notices import NOTICE, current_notice
+from considerate.consent.projection import projection, replay
+from considerate.consent.purposes import Purpose
+from considerate.consent.records import RULES
+from considerate.errors import ConsentError, DataError
+from considerate.store.engine import reading, writing
+from considerate.store.keys import Keys, unseal
+from considerate.store.subjects import ensure_subjects, find_subject, subject_keys
+from considerate.store.tables import consent_event, consent_evidence
+
+AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
+GOOD = {
+    "customer_id": "7",
+    "purpose": "train_models",
+    "state": "given",
+    "event_time": "2026-03-01T09:30:00+01:00",
+    "notice_id": NOTICE.notice_id,
+    "notice_version": "1",
+    "locale": "de",
+    "age_band": "adult",
+    "form": "paper form 17",
+}
+
+
+def row(**changed: str) -> dict[str, str]:
+    return {**GOOD, **changed}
+
+
+def written(folder: Path, *rows: dict[str, str], name: str = "consents.csv") -> Path:
+    path = folder / name
+    lines = [",".join(GOOD), *(",".join(each[column] for column in GOOD) for each in rows)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def imported(engine: Engine, keys: Keys, path: Path, **more: Any) -> ImportReport:
+    return import_consents(path, engine, keys, at=AT, quarantine=path.parent / "quarantine", **more)
+
+
+def reason(engine: Engine, keys: Keys, customer: str, purpose: Purpose = Purpose.TRAIN_MODELS) -> Reason:
+    with reading(engine) as conn:
+        _, facts = read_facts(conn, keys.lookup(customer))
+    return effective(facts, purpose, at=AT, policy=Policy()).reason
+
+
+def test_a_record_keeps_its_time_notice_and_evidence(engine: Engine, keys: Keys, tmp_path: Path) -> None:
+    report = imported(engine, keys, written(tmp_path, GOOD))
+    assert (report.rows, report.recorded, report.rejected, report.quarantine) == (1, {"given": 1}, {}, None)
+    with reading(engine) as conn:
+        event = conn.execute(select(consent_event)).one()
+        who = find_subject(conn, keys.lookup("7"))
+        assert who is not None
+        key = subject_keys(conn, keys, [who.subject_ref])[who.subject_ref]
+        evidence = unseal(key, conn.execute(select(consent_evidence.c.sealed)).scalar_one(), event.event_id)
+        assert report.head == head(conn)
+    acted = datetime(2026, 3, 1, 8, 30, tzinfo=UTC)
+    assert event.event_time == acted.timestamp() * 1e6
+    assert event.recorded_at == AT.timestamp() * 1e6
+    assert event.expires_at == (acted + timedelta(days=730)).timestamp() * 1e6
+    assert (event.method, event.locale, event.notice_version) == ("import", "de", 1)
+    assert evidence == b'{"form":"paper form 17","imported_from":"consents.csv"}'
+    assert who.age_band == "adult"
+    assert reason(engine, keys, "7") is Reason.OK
+
+
+def test_the_same_file_again_adds_nothing(engine: Engine, keys: Keys, tmp_path: Path) -> None:
+    path = written(tmp_path, GOOD, row(customer_id="8"), GOOD)
+    first, again = imported(engine, keys, path), imported(engine, keys, path)
+    assert (first.recorded, first.repeated, first.customers) == ({"given": 2}, 1, 2)
+    assert (again.recorded, again.repeated, again.older) == ({}, 3, 0)
+    assert again.head == first.head
+
+
+def test_a_later_choice_stands_against_an_older_file(engine: Engine, keys: Keys, tmp_path: Path) -> None:
+    with writing(engine) as conn:
+        ref = ensure_subjects(conn, keys, ["7"], age_bands={"7": "adult"})["7"]
+        grant(conn, keys, ref, Purpose.TRAIN_MODELS, notice=current_notice(), at=AT, policy=Policy())
+        withdraw(conn, keys, ref, Purpose.TRAIN_MODELS, at=AT)
+    report = imported(engine, keys, written(tmp_path, GOOD, row(purpose="link_in_store")))
+    assert (report.recorded, report.older) == ({"given": 1}, 1)
+    assert reason(engine, keys, "7") is Reason.WITHDRAWN
+    assert reason(engine, keys, "7", Purpose.LINK_IN_STORE) is Reason.OK
+
+
+def test_a_customers_history_is_recorded_in_its_order(engine: Engine, keys: Keys, tmp_path: Path) -> None:
+    said = [
+        row(event_time="2026-04-03T00:00:00Z"),
+        row(event_time="2026-04-01T00:00:00Z"),
+        row(event_time="2026-04-02T00:00:00", state="withdrawn", notice_id="", notice_version="", form=""),
+    ]
+    report = imported(engine, keys, written(tmp_path, *said))
+    assert report.recorded == {"given": 2, "withdrawn": 1}
+    with reading(engine) as conn:
+        states = conn.execute(select(consent_event.c.state).order_by(consent_event.c.seq)).scalars().all()
+        assert verify(conn) is None
+        assert projection(conn) == replay(conn)
+    assert states == ["given", "withdrawn", "given"]
+    assert reason(engine, keys, "7") is Reason.OK
+
+
+@pytest.mark.parametrize("no_first", [True, False])
+def test_of_a_yes_and_a_no_in_the_same_moment_the_no_stands(
+    engine: Engine, keys: Keys, tmp_path: Path, no_first: bool
+) -> None:
+    yes, no = GOOD, row(state="withdrawn")
+    imported(engine, keys, written(tmp_path, *([no, yes] if no_first else [yes, no])))
+    assert reason(engine, keys, "7") is Reason.WITHDRAWN
+    # In a second file as well.
+    imported(engine, keys, written(tmp_path, row(purpose="link_in_store", state="withdrawn"), name="one.csv"))
+    late = imported(engine, keys, written(tmp_path, row(purpose="link_in_store"), name="two.csv"))
+    assert (late.recorded, late.older) == ({}, 1)
+
+
+REJECTED = {
+    "no_customer": row(customer_id=" "),
+    "unknown_purpose": row(purpose="Train_Models"),
+    "bad_time": row(event_time="yesterday"),
+    "future_time": row(event_time="2026-05-01T12:00:01Z"),
+    "unknown_age_band": row(age_band="42"),
+    "unknown_notice": row(notice_id="terms"),
+    "minor": row(age_band="16_17"),
+    "no_evidence": row(form=""),
+}
+
+
+@pytest.mark.parametrize("rule", REJECTED)
+def test_a_yes_that_cannot_be_shown_is_left_out_and_kept_for_correction(
+    engine: Engine, keys: Keys, tmp_path: Path, rule: str
+) -> None:
+    report = imported(engine, keys, written(tmp_path, row(customer_id="8"), REJECTED[rule]))
+    assert (report.rows, report.recorded, report.rejected) == (2, {"given": 1}, {rule: 1})
+    assert report.quarantine == tmp_path / "quarantine" / "consents-consents.parquet"
+    table = pq.read_table(report.quarantine)
+    assert table["row"].to_pylist() == [2]
+    assert table["rule"].to_pylist() == [rule]
+    assert table["form"].to_pylist() == [REJECTED[rule]["form"]]
+
+
+@pytest.mark.parametrize(
+    "notice", [{"notice_version": "2"}, {"notice_version": "0"}, {"notice_version": "one"}, {"locale": "fr"}]
+)
+def test_a_yes_to_words_that_nobody_knows_is_left_out(
+    engine: Engine, keys: Keys, tmp_path: Path, notice: dict[str, str]
+) -> None:
+    assert imported(engine, keys, written(tmp_path, row(**notice))).rejected == {"unknown_notice": 1}
+
+
+def test_every_rule_is_tried_in_a_test() -> None:
+    assert {*REJECTED, "unknown_state"} == set(RULES)
+
+
+@pytest.mark.parametrize(
+    "unclear",
+    [
+        row(state="revoked"),
+        row(state="withdrawn", event_time="?"),
+        row(state="withdrawn", event_time="2027-01-01"),
+        row(state="refused", customer_id=""),
+    ],
+)
+def test_a_no_that_cannot_be_understood_stops_the_import(
+    engine: Engine, keys: Keys, tmp_path: Path, unclear: dict[str, str]
+) -> None:
+    path = written(tmp_path, row(customer_id="8"), unclear)
+    with pytest.raises(ConsentError, match=r"1 rows that do not say `given` cannot .* nothing was recorded: correct"):
+        imported(engine, keys, path)
+    with reading(engine) as conn:
+        assert head(conn).seq == 0
+        assert find_subject(conn, keys.lookup("8")) is None
+    assert (tmp_path / "quarantine" / "consents-consents.parquet").exists()
+
+
+def test_another_purpose_of_the_shop_is_none_of_our_business(engine: Engine, keys: Keys, tmp_path: Path) -> None:
+    report = imported(engine, keys, written(tmp_path, GOOD, row(purpose="newsletter", state="withdrawn")))
+    assert (report.recorded, report.rejected) == ({"given": 1}, {"unknown_purpose": 1})
+
+
+def test_a_no_needs_neither_notice_nor_evidence_nor_age(engine: Engine, keys: Keys, tmp_path: Path) -> None:
+    bare = row(state="refused", notice_id="", notice_version="", locale="", form="", age_band="u13")
+    assert imported(engine, keys, written(tmp_path, bare)).recorded == {"refused": 1}
+    with reading(engine) as conn:
+        who = find_subject(conn, keys.lookup("7"))
+    assert who is not None
+    assert who.age_band == "u13"
+
+
+def test_parquet_with_its_own_types_is_read_like_csv(engine: Engine, keys: Keys, tmp_path: Path) -> None:
+    times = pa.array([datetime(2026, 3, 1, 8, 30, tzinfo=UTC)], pa.timestamp("ms", tz="UTC"))
+    columns = {**{name: [value] for name, value in GOOD.items()}, "customer_id": pa.array([7]), "event_time": times}
+    path = tmp_path / "consents.parquet"
+    pq.write_table(pa.table({**columns, "notice_version": pa.array([1], pa.int16())}), path)
+    assert imported(engine, keys, path).recorded == {"given": 1}
+    # The same record as in the CSV.
+    assert imported(engine, keys, written(tmp_path, GOOD)).repeated == 1
+
+
+def test_ids_keep_their_leading_zeros(engine: Engine, keys: Keys, tmp_path: Path) -> None:
+    imported(engine, keys, written(tmp_path, row(customer_id="007")))
+    assert (reason(engine, keys, "007"), reason(engine, keys, "7")) == (Reason.OK, Reason.NO_CONSENT)
+
+
+def test_files_that_cannot_be_read_are_named(engine: Engine, keys: Keys, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.csv: no such file; check the path"):
+        imported(engine, keys, tmp_path / "none.csv")
+    (tmp_path / "empty.csv").touch()
+    with pytest.raises(DataError, match=r"empty\.csv: not a readable CSV \(UTF-8\) or Parquet file: .*; export it"):
+        imported(engine, keys, tmp_path / "empty.csv")
+    (tmp_path / "latin.csv").write_bytes(",".join(GOOD).encode() + b"\nM\xfcller" + b",x" * (len(GOOD) - 1) + b"\n")
+    with pytest.raises(DataError, match=r"latin\.csv: not a readable CSV \(UTF-8\)"):
+        imported(engine, keys, tmp_path / "latin.csv")
+    (tmp_path / "false.parquet").write_bytes(b"no parquet")
+    with pytest.raises(DataError, match=r"false\.parquet: not a readable"):
+        imported(engine, keys, tmp_path / "false.parquet")
+    with pytest.raises(DataError, match="no rows; export the consent records again"):
+        imported(engine, keys, written(tmp_path))
+    (tmp_path / "short.csv").write_text("customer_id,purpose,state\n7,train_models,given\n", encoding="utf-8")
+    with pytest.raises(DataError, match="column event_time, notice_id, notice_version is missing; a file of consent"):
+        imported(engine, keys, tmp_path / "short.csv")
+
+
+def test_a_column_of_lists_is_refused(engine: Engine, keys: Keys, tmp_path: Path) -> None:
+    path = tmp_path / "lists.parquet"
+    pq.write_table(pa.table({**{name: [value] for name, value in GOOD.items()}, "form": [[1]]}), path)
+    with pytest.raises(
+        DataError, match=r"column form is of type list<.*; must be text, whole numbers or times: convert"
+    ):
+        imported(engine, keys, path)
+
+
+def test_a_quarantine_that_cannot_be_written_stops_the_import(engine: Engine, keys: Keys, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    path = written(tmp_path, GOOD, row(form=""))
+    with pytest.raises(DataError, match=r"rejected rows cannot be written: .*; check the folder"):
+        import_consents(path, engine, keys, at=AT, quarantine=tmp_path / "file" / "quarantine")
+    with reading(engine) as conn:
+        assert head(conn).seq == 0
+
+
+def test_given_is_the_only_state_that_a_file_can_permit_with() -> None:
+    from considerate.consent.records import STATES
+
+    assert list(STATES.values()) == [ConsentState.GIVEN, ConsentState.REFUSED, ConsentState.WITHDRAWN]

@@ -1,0 +1,223 @@
+"""Opening the store: what is guaranteed, and every way it can fail."""
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, insert, select, text
+
+from considerate.errors import StoreError
+from considerate.store.engine import REVISIONS, open_store, reading, require_writing, writing
+from considerate.store.tables import catalogue_state, interaction, metadata
+
+
+def url(path: Path) -> str:
+    return f"sqlite:///{path}"
+
+
+def test_a_new_store_is_durable_and_lets_readers_read_while_one_writes(tmp_path: Path) -> None:
+    engine = open_store(url(tmp_path / "made" / "on" / "the way.db"), create=True)
+    with reading(engine) as conn:
+        pragmas = {
+            name: conn.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+    engine.dispose()
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
+
+
+def test_the_wait_for_a_lock_is_what_was_asked_for(store_file: Path) -> None:
+    engine = open_store(url(store_file), create=False, busy_timeout_ms=100)
+    with reading(engine) as conn:
+        assert conn.exec_driver_sql("PRAGMA busy_timeout").scalar() == 100
+    engine.dispose()
+
+
+def test_the_migrations_make_the_tables_that_the_code_uses(engine: Engine) -> None:
+    with reading(engine) as conn:
+        context = MigrationContext.configure(conn, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_the_revisions_known_to_workers_are_those_of_alembic() -> None:
+    folder = Path(sys.modules[open_store.__module__].__file__ or "").parent / "migrations"
+    revisions = [script.revision for script in ScriptDirectory(str(folder)).walk_revisions()]
+    assert tuple(reversed(revisions)) == REVISIONS
+
+
+def test_opening_an_existing_store_needs_no_alembic(store_file: Path) -> None:
+    code = (
+        "import sys; from considerate.store.engine import open_store;"
+        f"open_store({url(store_file)!r}, create=True); print('alembic' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_several_processes_may_create_the_same_store_at_once(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from considerate.store.engine import open_store;"
+        "from considerate.store.keys import load_keys;"
+        f"open_store({url(tmp_path / 'considerate.db')!r}, create=True);"
+        f"print(load_keys(Path({str(tmp_path / 'keys')!r}), create=True).fingerprint)"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    said = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, said
+    assert len({out for out, _ in said}) == 1
+
+
+def test_a_missing_store_is_not_made_by_accident(tmp_path: Path) -> None:
+    path = tmp_path / "none.db"
+    with pytest.raises(StoreError, match=r"none\.db: no such database; create it with: considerate db upgrade"):
+        open_store(url(path), create=False)
+    assert not path.exists()
+
+
+def test_a_file_without_schema_is_upgraded_only_on_request(tmp_path: Path) -> None:
+    path = tmp_path / "blank.db"
+    path.touch()
+    with pytest.raises(StoreError, match=r"has no schema, 0001 is needed; run: considerate db upgrade"):
+        open_store(url(path), create=False)
+    open_store(url(path), create=True).dispose()
+    open_store(url(path), create=False).dispose()
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_newer_schema_is_refused(store_file: Path, create: bool) -> None:
+    with sqlite3.connect(store_file) as raw:
+        raw.execute("UPDATE alembic_version SET version_num = '0999'")
+    raw.close()
+    with pytest.raises(StoreError, match=r"schema 0999 is newer than this version .* install the newer version"):
+        open_store(url(store_file), create=create)
+
+
+def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as raw:
+        raw.execute("CREATE TABLE recipes (name)")
+    raw.close()
+    with pytest.raises(StoreError, match=r"holds tables of something else \(recipes\); choose another file"):
+        open_store(url(path), create=True)
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "letter.db"
+    path.write_text("Dear customer, " * 100, encoding="utf-8")
+    with pytest.raises(StoreError, match=r"letter\.db: not a considerate database, or damaged; restore it"):
+        open_store(url(path), create=True)
+
+
+def test_a_damaged_file_is_a_clear_error(store_file: Path) -> None:
+    content = bytearray(store_file.read_bytes())
+    content[4096:] = b"\xff" * (len(content) - 4096)
+    store_file.write_bytes(content)
+    with pytest.raises(StoreError, match="damaged; restore it from a backup"):
+        open_store(url(store_file), create=False)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=r"its folder cannot be created: .*; choose another path"):
+        open_store(url(tmp_path / "file" / "considerate.db"), create=True)
+
+
+def test_a_folder_is_not_a_database(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="cannot be opened; check that the folder exists"):
+        open_store(url(tmp_path), create=False)
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("considerate.db", r"database URL 'considerate.db': not a URL; write one such as sqlite:///"),
+        ("sqlite://", "names no file; processes share a store"),
+        ("sqlite:///:memory:", "names no file; processes share a store"),
+        ("mysql://shop:secret@host/db", "only SQLite stores can be opened"),
+    ],
+)
+def test_a_url_that_cannot_be_served_says_what_to_write(address: str, message: str) -> None:
+    with pytest.raises(StoreError, match=message) as caught:
+        open_store(address, create=True)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_locked_store_says_who_to_wait_for(store_file: Path, engine: Engine) -> None:
+    impatient = open_store(url(store_file), create=False, busy_timeout_ms=20)
+    with (
+        writing(engine),
+        pytest.raises(StoreError, match="locked by another process that writes; wait for it to end"),
+        writing(impatient),
+    ):
+        pytest.fail("two writers at once")
+    with writing(impatient) as conn:
+        conn.execute(insert(catalogue_state), {"id": 1, "version": 1})
+    impatient.dispose()
+
+
+def test_a_read_only_store_refuses_writes_and_answers_reads(store_file: Path) -> None:
+    engine = open_store(url(store_file), create=False, read_only=True)
+    with reading(engine) as conn:
+        assert conn.execute(select(catalogue_state)).all() == []
+    with pytest.raises(StoreError, match="read-only; check the permissions"), writing(engine) as conn:
+        conn.execute(insert(catalogue_state), {"id": 1, "version": 1})
+    engine.dispose()
+
+
+def test_a_failed_transaction_leaves_nothing(engine: Engine) -> None:
+    def fail_half_way() -> None:
+        with writing(engine) as conn:
+            conn.execute(insert(catalogue_state), {"id": 1, "version": 1})
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_half_way()
+    with reading(engine) as conn:
+        assert conn.execute(select(catalogue_state)).all() == []
+
+
+def test_one_reading_sees_one_state_while_others_write(engine: Engine) -> None:
+    with reading(engine) as reader:
+        assert reader.execute(select(catalogue_state)).all() == []
+        with writing(engine) as writer:
+            writer.execute(insert(catalogue_state), {"id": 1, "version": 7})
+        assert reader.execute(select(catalogue_state)).all() == []
+    with reading(engine) as reader:
+        assert reader.execute(select(catalogue_state.c.version)).scalar() == 7
+
+
+def test_a_connection_without_the_write_lock_may_not_write(engine: Engine) -> None:
+    with reading(engine) as conn, pytest.raises(StoreError, match=r"open it with store\.engine\.writing"):
+        require_writing(conn)
+    with writing(engine) as conn:
+        require_writing(conn)
+    # The option ends with the transaction: the pool does not hand it to the next reader.
+    with reading(engine) as conn, pytest.raises(StoreError, match="write lock"):
+        require_writing(conn)
+
+
+def test_an_error_of_the_database_shows_no_values(engine: Engine) -> None:
+    row = {
+        "subject_ref": b"canary-reference",
+        "event_id": "canary-event",
+        "item_id": "canary-item",
+        "kind": 0,
+        "channel": 0,
+        "received_at": 1,
+    }
+    with pytest.raises(StoreError, match="FOREIGN KEY") as caught, writing(engine) as conn:
+        conn.execute(insert(interaction), row)
+    assert "canary" not in f"{caught.value} {caught.value.__cause__}"
+
+
+def test_a_statement_that_the_schema_refuses_is_a_store_error(engine: Engine) -> None:
+    with pytest.raises(StoreError, match="the database refuses: no such table"), reading(engine) as conn:
+        conn.execute(text("SELECT * FROM nowhere"))
