@@ -65,6 +65,10 @@ class Artefact(Protocol):
     def base(self) -> Base:
         """Scores of a customer without history."""
 
+    @property
+    def popular(self) -> Base:
+        """Share of consenting customers who bought an item lately, decayed: the non-personalised list."""
+
     def score(self, history: History, *, at: datetime | None, goal: Goal) -> Scores:
         """Score every item for one customer as of `at`."""
 

@@ -1,0 +1,178 @@
+"""Consented events as columns, sorted by customer and time: what every fit and every judgement reads."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from considerate.dataset.id_map import IdMap
+from considerate.interactions.columns import Columns
+from considerate.ranking.history import Bool, Float64, Histories, Int32, Int64
+from considerate.ranking.returns import cancel_returns
+from considerate.ranking.weighting import Weighting, weigh
+
+if TYPE_CHECKING:
+    from considerate.consent.gate import ConsentedInteractions, ConsentReport
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Who did what, as far as they consented.
+
+    Attributes
+    ----------
+    customers
+        Row c of `events` belongs to `customers.ids[c]`.
+    items
+        Item index i is `items.ids[i]`; sorted.
+    events
+        Oldest first; returns are netted against what they cancel.
+    consent
+        The gate's report: on what consent these events may be used.
+    """
+
+    customers: IdMap
+    items: IdMap
+    events: Histories
+    consent: "ConsentReport"
+
+    @classmethod
+    def from_interactions(cls, consented: "ConsentedInteractions") -> "Dataset":
+        """Sort consented interactions into a data set.
+
+        Customers and items are numbered in the order of their ids. A customer's events are ordered by time, position,
+        item, kind, value and channel, so that equal contents give equal data sets whatever the order of the source
+        and whatever its event ids.
+        """
+        table = consented.table
+        customers, customer = _numbered(table[Columns.CUSTOMER])
+        items, item = _numbered(table[Columns.ITEM])
+        kind = _column(table, Columns.KIND).astype(np.int8)
+        value = _column(table, Columns.VALUE, fill=np.nan).astype(np.float32)
+        time = _seconds(table[Columns.TIMESTAMP])
+        position = _column(table, Columns.POSITION, fill=-1).astype(np.int64)
+        channel = _column(table, Columns.CHANNEL).astype(np.int8)
+        order = np.lexsort((channel, value, kind, item, position, time, customer))
+        sizes = np.bincount(customer, minlength=len(customers))
+        events = Histories(
+            indptr=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+            item=item[order],
+            kind=kind[order],
+            value=value[order],
+            time=time[order],
+            position=position[order],
+            channel=channel[order],
+        )
+        return cls(customers, items, cancel_returns(events), consented.report)
+
+    @property
+    def end(self) -> datetime | None:
+        """Time of the last event; None where no event has a time."""
+        times = self.events.time[~np.isnan(self.events.time)]
+        return datetime.fromtimestamp(float(times.max()), UTC) if len(times) else None
+
+    def user_items(self, weighting: Weighting, at: datetime | None) -> Any:
+        """(n_customers, n_items) CSR of weighted histories as of `at`; see `ranking.weighting.weigh`."""
+        return weigh(self.events, weighting, at=at, n_items=len(self.items))
+
+    def customers_per_item(self) -> Int64:
+        """(n_items,) distinct customers with any event on the item."""
+        pair = np.sort(self.events.customer * len(self.items) + self.events.item)
+        first = np.ones(len(pair), np.bool_)
+        first[1:] = pair[1:] != pair[:-1]
+        return np.bincount(pair[first] % max(len(self.items), 1), minlength=len(self.items))
+
+    def restricted_to(self, keep: Bool) -> "Dataset":
+        """Leave out the items that (n_items,) `keep` does not mark, with their events; every customer stays."""
+        if keep.all():
+            return self
+        new_index = np.where(keep, np.cumsum(keep) - 1, -1).astype(np.int32)
+        ids = tuple(id_ for id_, kept in zip(self.items.ids, keep, strict=True) if kept)
+        return replace(self, items=IdMap(ids), events=self.events.reindexed(new_index))
+
+    def in_canonical_order(self) -> "Dataset":
+        """Order the customers by what they did instead of by who they are.
+
+        Sums of floats depend on their order. Ids in a store are random, so a fit that followed them would not give the
+        same bytes on two stores with the same contents.
+        """
+        order = _canonical_order(self.events)
+        ids = tuple(self.customers.ids[c] for c in order.tolist())
+        return replace(self, customers=IdMap(ids), events=self.events.take(order))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of items and events: independent of customer ids and of the order of rows in the source."""
+        events = self.events.take(_canonical_order(self.events))
+        hasher = hashlib.sha256()
+        for id_ in self.items.ids:
+            hasher.update(len(id_).to_bytes(8, "little") + id_.encode("utf-8", "surrogatepass"))
+        for column in (
+            events.indptr,
+            events.item,
+            events.kind,
+            events.value,
+            events.time,
+            events.position,
+            events.channel,
+        ):
+            hasher.update(np.ascontiguousarray(column).tobytes())
+        return hasher.hexdigest()
+
+
+def _numbered(column: pa.ChunkedArray) -> tuple[IdMap, Int32]:
+    encoded = column.combine_chunks().dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+    ids = encoded.dictionary.to_pylist()
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    new_code = np.empty(len(ids), np.int32)
+    new_code[order] = np.arange(len(ids), dtype=np.int32)
+    return IdMap(tuple(ids[i] for i in order)), new_code[encoded.indices.to_numpy(zero_copy_only=False)]
+
+
+def _column(table: pa.Table, name: str, fill: float | None = None) -> Any:
+    column = table[name] if fill is None else pc.fill_null(table[name], pa.scalar(fill, table[name].type))
+    return column.to_numpy()
+
+
+def _seconds(column: pa.ChunkedArray) -> Float64:
+    micros = pc.cast(pc.cast(column, pa.timestamp("us", tz="UTC")), pa.int64())
+    missing = pc.is_null(micros).to_numpy()
+    seconds: Float64 = pc.fill_null(micros, 0).to_numpy() / 1e6
+    return np.where(missing, np.nan, seconds)
+
+
+def _canonical_order(events: Histories) -> Int64:
+    """(n_customers,) rows by a 128-bit fingerprint of their events; equal fingerprints mean equal events."""
+    within = np.arange(events.n_events) - np.repeat(events.indptr[:-1], np.diff(events.indptr))
+    columns: list[NDArray[Any]] = [
+        within,
+        events.item,
+        events.kind,
+        np.nan_to_num(events.value, nan=-1e30).astype(np.float32).view(np.int32),
+        np.nan_to_num(events.time, nan=-1e30).view(np.int64),
+        events.position,
+        events.channel,
+    ]
+    sums = []
+    for seed in (0x9E3779B97F4A7C15, 0xD1B54A32D192ED03):
+        mixed = np.full(events.n_events, seed, np.uint64)
+        for column in columns:
+            mixed = _mix(mixed ^ column.astype(np.int64).view(np.uint64))
+        running = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mixed, dtype=np.uint64)])
+        sums.append(running[events.indptr[1:]] - running[events.indptr[:-1]])
+    return np.lexsort((sums[1], sums[0], np.diff(events.indptr)))
+
+
+def _mix(x: Any) -> Any:
+    """Scramble 64 bits (the finaliser of SplitMix64, Steele et al. 2014)."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))

@@ -1,0 +1,134 @@
+"""From a data TOML to a fold that is ready to be fitted and judged: read, ask for consent, cut, judge popularity."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from sqlalchemy import Engine
+
+from considerate.consent.decision import Policy
+from considerate.consent.gate import keep_consented
+from considerate.consent.snapshot import snapshot_assumed, snapshot_from_ledger
+from considerate.dataset.dataset import Dataset
+from considerate.errors import ConfigError
+from considerate.evaluation.evaluate import Judged, evaluate
+from considerate.evaluation.protocols import Fold, make_fold
+from considerate.interactions.catalogue import read_items
+from considerate.interactions.reading import read_interactions
+from considerate.interactions.stored import read_stored
+from considerate.items.catalogue import Catalogue
+from considerate.recommenders.fitting import fit_model
+from considerate.settings.data import DataConfig, FixedProtocol, ProtocolConfig
+from considerate.settings.environment import Environment
+from considerate.settings.model import ModelConfig
+from considerate.store.catalogue import read_catalogue
+from considerate.store.engine import open_store, reading
+from considerate.store.keys import load_keys
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One data set, read once and cut once, on which any number of models can be fitted.
+
+    Attributes
+    ----------
+    data
+        Its TOML.
+    protocol
+        Name of the protocol.
+    dataset
+        All consented events, for the fit that is registered.
+    data_digest
+        SHA-256 of them.
+    fold
+        What models are judged on.
+    popularity
+        The baseline's figures on the same fold: all-time distinct customers per item, nothing else.
+    """
+
+    data: DataConfig
+    protocol: str
+    dataset: Dataset
+    data_digest: str
+    fold: Fold
+    popularity: tuple[Judged, ...]
+
+
+def consented_dataset(data: DataConfig, environment: Environment, *, at: datetime) -> Dataset:
+    """Read what a data TOML names and keep what its customers' consent allows to learn from.
+
+    The store is opened, for reading only, where the rows or the consents are in it; with consent assumed and rows
+    from files it is not touched.
+
+    Raises
+    ------
+    DataError, StoreError, ConsentError
+        The source, the store or the ledger cannot be used.
+    """
+    if data.source.format == "store" and data.consent.source == "assumed":
+        raise ConfigError(f'{data.name}: consent.source = assumed; must be "ledger" where source.format = "store"')
+    with ExitStack() as stack:
+        if data.consent.source == "ledger":
+            engine = open_store(environment.database_url, create=False, read_only=True)
+            stack.callback(engine.dispose)
+            keys = load_keys(environment.home / "keys", create=False)
+            policy = Policy(unknown_age=data.consent.unknown_age)
+            snapshot = snapshot_from_ledger(engine, keys, at, policy)
+        else:
+            engine, snapshot = None, snapshot_assumed()
+        if engine is not None and data.source.format == "store":
+            interactions = read_stored(engine)
+        else:
+            interactions = read_interactions(data, environment, quarantine=environment.home / "quarantine", at=at)
+        catalogue = _catalogue(data, environment, engine)
+    sensitive = frozenset() if catalogue is None else sensitive_items(catalogue)
+    consented, _ = keep_consented(interactions, snapshot, config=data.consent, at=at, sensitive_items=sensitive)
+    return Dataset.from_interactions(consented)
+
+
+def sensitive_items(catalogue: Catalogue) -> frozenset[str]:
+    """Ids of the items that carry a sensitive class."""
+    return frozenset(item for item, sensitive in zip(catalogue.item_ids, catalogue.sensitive, strict=True) if sensitive)
+
+
+def prepare_fold(
+    data: DataConfig, environment: Environment, protocol: tuple[str, ProtocolConfig], *, final: bool, at: datetime
+) -> Prepared:
+    """Read, cut, and judge the baseline: everything that is the same for every model.
+
+    Parameters
+    ----------
+    data, environment
+        What to read, and where.
+    protocol
+        Name and table, as `choose_protocol` gives them.
+    final
+        Judge the test part, which choices must not look at.
+    at
+        Now.
+    """
+    name, table = protocol
+    dataset = consented_dataset(data, environment, at=at)
+    public_test = None
+    if isinstance(table, FixedProtocol) and final:
+        source = data.source.model_copy(update={"path": table.test})
+        test_data = data.model_copy(update={"name": f"{data.name}_test", "source": source})
+        public_test = consented_dataset(test_data, environment, at=at)
+    fold = make_fold(dataset, table, final=final, public_test=public_test, rng=np.random.default_rng(0))
+    return Prepared(data, name, dataset, dataset.digest, fold, judge_popularity(fold, data))
+
+
+def judge_popularity(fold: Fold, data: DataConfig) -> tuple[Judged, ...]:
+    """Judge plain popularity, all-time distinct customers per item: the figure any model is held against."""
+    plain = ModelConfig(algorithm="popularity", params={"half_life_days": None})
+    popularity = fit_model(plain, Path("models/popularity.toml"), fold.train, data.consent, np.random.default_rng(0))
+    return evaluate(popularity, fold)
+
+
+def _catalogue(data: DataConfig, environment: Environment, engine: Engine | None) -> Catalogue | None:
+    if engine is not None and data.source.format == "store":
+        with reading(engine) as connection:
+            return read_catalogue(connection)
+    return read_items(data, environment) if data.items is not None else None

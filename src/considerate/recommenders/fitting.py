@@ -1,0 +1,100 @@
+"""From a model TOML and a data set to an artefact."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from considerate.dataset.dataset import Dataset
+from considerate.errors import ConfigError, DataError
+from considerate.ranking.scores import Artefact
+from considerate.recommenders.registry import RECOMMENDERS, Recommender
+from considerate.settings.data import ConsentConfig
+from considerate.settings.model import ModelConfig
+from considerate.settings.toml import Section, read_toml, validate
+
+
+def fit_model(
+    config: ModelConfig, path: Path, dataset: Dataset, consent: ConsentConfig, rng: np.random.Generator
+) -> Artefact:
+    """Fit the model that a TOML describes, under the terms on which the data were given.
+
+    Items with fewer than `k_item` distinct customers leave first, and explicit pairs of items with fewer than `k_pair`
+    never enter. Customers are taken in an order that depends on what they did alone. So the artefact is the same,
+    byte for byte, as that of a fit on data where those who are left out never existed.
+
+    Parameters
+    ----------
+    config
+        Of the TOML.
+    path
+        Where it was read: opens each message, and components are found beside it.
+    dataset
+        Consented.
+    consent
+        Thresholds `k_item` and `k_pair`.
+    rng
+        Source of all chance. A component of a blend takes its own, from the seed in its TOML, and so equals the same
+        model fitted alone.
+
+    Raises
+    ------
+    ConfigError
+        Unknown algorithm, parameter or component.
+    DataError
+        No item is left.
+    """
+    check_model(config, path)
+    terms = replace(dataset.consent, k_item=consent.k_item, k_pair=consent.k_pair)
+    common = dataset.customers_per_item() >= consent.k_item
+    if not common.any():
+        raise DataError(
+            f"{path}: no item has k_item = {consent.k_item} distinct consenting customers; "
+            f"nothing can be fitted on {len(dataset.items)} items of {len(dataset.customers)} customers: "
+            "collect more consent, or lower k_item in [consent] (not below 5)"
+        )
+    known = replace(dataset.restricted_to(common).in_canonical_order(), consent=terms)
+    return _fit(config, path, known, rng)
+
+
+def check_model(config: ModelConfig, path: Path) -> tuple[Recommender, Section]:
+    """Check a model TOML, and those of its components, against the algorithms that they name.
+
+    Raises
+    ------
+    ConfigError
+        Unknown algorithm, parameter or component; components where none are taken, or none where they are needed.
+    """
+    recommender = RECOMMENDERS.get(config.algorithm)
+    if recommender is None:
+        known = ", ".join(sorted(RECOMMENDERS))
+        raise ConfigError(f"{path}: algorithm = {config.algorithm!r} is not known; name one of: {known}")
+    if recommender.combines and not config.components:
+        raise ConfigError(f"{path}: components is empty; {config.algorithm} needs some: name -> path of a model TOML")
+    if config.components and not recommender.combines:
+        raise ConfigError(f"{path}: components = {config.components}; {config.algorithm} takes none: remove them")
+    for name, part in _components(config, path).items():
+        if not name.isidentifier():
+            raise ConfigError(f"{path}: components -> {name!r}; a name must be letters, digits and underscores")
+        if part[0].components:
+            raise ConfigError(f"{path}: components -> {name} is itself a blend; name its components here instead")
+        check_model(*part)
+    return recommender, validate(recommender.params, config.params, f"{path}: params")
+
+
+def _components(config: ModelConfig, path: Path) -> dict[str, tuple[ModelConfig, Path]]:
+    paths = {name: path.parent / relative for name, relative in config.components.items()}
+    return {name: (read_toml(part, ModelConfig), part) for name, part in paths.items()}
+
+
+def _fit(config: ModelConfig, path: Path, dataset: Dataset, rng: np.random.Generator) -> Artefact:
+    recommender, params = check_model(config, path)
+    if not recommender.combines:
+        return recommender.fit(dataset, params, rng)
+    parts: dict[str, Artefact] = {}
+    for name, (part, part_path) in _components(config, path).items():
+        parts[name] = _fit(part, part_path, dataset, np.random.default_rng(part.seed))
+    try:
+        return recommender.fit(dataset, params, rng, parts)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error

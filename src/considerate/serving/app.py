@@ -1,0 +1,117 @@
+"""The API as a plain FastAPI application: everything it needs comes in as `Resources`."""
+
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Response
+from starlette.types import ASGIApp, Message, Receive, Send
+from starlette.types import Scope as AsgiScope
+
+from considerate.serving.limits import BodyLimit
+from considerate.serving.metrics import CONTENT_TYPE, Measured
+from considerate.serving.problems import MEDIA_TYPE, LastResort, ProblemDocument, add_problem_answers
+from considerate.serving.resources import Resources
+from considerate.serving.routes_consents import consent_routes
+from considerate.serving.routes_events import event_routes
+from considerate.serving.routes_recommendations import recommendation_routes
+from considerate.serving.schemas import Health
+
+JSON = "application/json"
+_ANSWERS: dict[int, str] = {
+    400: "The body is not valid JSON.",
+    401: "No valid login token.",
+    403: "The token does not open this route, or the caller may not do this.",
+    409: "The notice shown is not the current one.",
+    413: "The request brings too much.",
+    422: "The request breaks a rule; the rule is named, what was sent is not repeated.",
+    503: "The store cannot take this now; nothing was written.",
+}
+
+
+class Api(FastAPI):
+    """FastAPI whose description says that errors are problems; left alone it files them under plain JSON."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Give the OpenAPI document."""
+        document = super().openapi()
+        for methods in document["paths"].values():
+            for operation in methods.values():
+                for status, answer in operation["responses"].items():
+                    if status.startswith(("4", "5")) and JSON in answer["content"]:
+                        answer["content"] = {MEDIA_TYPE: answer["content"][JSON]}
+        return document
+
+
+def create_app(resources: Resources) -> FastAPI:
+    """Build the application of one worker.
+
+    Parameters
+    ----------
+    resources
+        Used by the routes; need not be open yet.
+    """
+    app = Api(
+        title="considerate",
+        version=version("considerate"),
+        summary="Recommendations that ask first.",
+        docs_url=None,
+        redoc_url=None,
+    )
+    add_problem_answers(app)
+
+    def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+        return {status: {"model": ProblemDocument, "description": _ANSWERS[status]} for status in statuses}
+
+    app.include_router(recommendation_routes(resources), responses=problems(401, 403, 422))
+    app.include_router(consent_routes(resources), responses=problems(400, 401, 403, 409, 413, 422, 503))
+    app.include_router(event_routes(resources), responses=problems(400, 401, 403, 413, 422, 503))
+    app.include_router(_operator_routes(resources))
+    # The last one added is outermost: what a limit refuses and what nobody foresaw is counted too.
+    app.add_middleware(BodyLimit, limit=resources.config.limits.body_bytes)
+    app.add_middleware(NoStore)
+    app.add_middleware(LastResort)
+    app.add_middleware(Measured, metrics=resources.metrics)
+    return app
+
+
+def _operator_routes(resources: Resources) -> APIRouter:
+    router = APIRouter(tags=["operation"])
+
+    @router.get("/livez", summary="The process runs")
+    async def livez() -> Health:
+        """For a supervisor."""
+        return Health(status="ok")
+
+    @router.get("/readyz", summary="The worker answers")
+    async def readyz() -> Health:
+        """For a load balancer. A worker answers without model and without store, then nobody's list is personal."""
+        return Health(status="ok")
+
+    @router.get("/metrics", summary="Counters of all workers", response_class=Response)
+    async def metrics() -> Response:
+        """Prometheus' text format. For the operator: keep it behind the proxy."""
+        return Response(resources.metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
+
+    return router
+
+
+class NoStore:
+    """ASGI middleware: no cache between here and the caller keeps an answer of `/v1/me` (RFC 9111)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http" or not scope["path"].startswith("/v1/me"):
+            return await self._app(scope, receive, send)
+
+        async def marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                kept = [(name, value) for name, value in message["headers"] if name not in (b"cache-control", b"vary")]
+                marks = [(b"cache-control", b"no-store"), (b"vary", b"Authorization, Sec-GPC")]
+                message = {**message, "headers": kept + marks}
+            await send(message)
+
+        await self._app(scope, receive, marked)
+        return None

@@ -1,0 +1,59 @@
+"""The refresher's process: the only one of the service that imports MLflow. `considerate serve` starts it."""
+
+import logging
+import os
+import sys
+import threading
+from pathlib import Path
+
+from considerate.ranking.manifest import read_manifest
+from considerate.serving.models import Pointer
+from considerate.serving.refresher import follow, stop_on_signals
+from considerate.serving.run_file import RunFile, read_run_file
+from considerate.settings.environment import Environment
+from considerate.tracking.registry import RegisteredVersion, champion, champion_artefact
+
+PARENT_SECONDS = 1.0
+
+
+class MlflowRegistry:
+    """The registry of this installation."""
+
+    def __init__(self, run: RunFile) -> None:
+        self._environment = Environment(home=run.home, data=None)
+        self._name = run.config.model.name
+
+    def champion(self) -> Pointer | None:
+        """Name the promoted version; where nobody has tracked anything yet, nothing is, and no database is made."""
+        if not (self._environment.home / "mlflow.db").exists():
+            return None
+        return _pointer(champion(self._environment, name=self._name))
+
+    def download(self, destination: Path) -> Pointer | None:
+        """Write its files into `destination`."""
+        return _pointer(champion_artefact(self._environment, destination, name=self._name))
+
+
+def _pointer(version: RegisteredVersion | None) -> Pointer | None:
+    return None if version is None else Pointer(version.label, version.run_id)
+
+
+def main() -> None:
+    """Follow the registry until told to stop, or until nobody is there who could tell."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s refresher %(levelname)s %(message)s", force=True)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    run = read_run_file(Path(sys.argv[1]))
+    stop = stop_on_signals()
+    threading.Thread(target=_stop_without_parent, args=(os.getppid(), stop), daemon=True).start()
+    follow(MlflowRegistry(run), run.models, check=read_manifest, seconds=run.config.model.poll_seconds, stop=stop)
+
+
+def _stop_without_parent(parent: int, stop: threading.Event) -> None:
+    while not stop.wait(PARENT_SECONDS):
+        if os.getppid() != parent:
+            stop.set()
+
+
+if __name__ == "__main__":
+    main()

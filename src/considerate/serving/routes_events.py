@@ -1,0 +1,120 @@
+"""What happened: on the page (by the customer), and at the order system or till (by the shop)."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.concurrency import run_in_threadpool
+
+from considerate.consent.decision import Policy, effective
+from considerate.consent.purposes import Purpose
+from considerate.errors import StoreError
+from considerate.ranking.history import Channel, Kind
+from considerate.serving.customers import Standing
+from considerate.serving.problems import Problem, store_busy
+from considerate.serving.resources import BEARER, Resources, door, gpc_of
+from considerate.serving.schemas import (
+    CLOCK_SKEW,
+    EventResult,
+    EventResults,
+    EventStatus,
+    PageEvent,
+    PageEvents,
+    ShopEvent,
+    ShopEvents,
+)
+from considerate.serving.tokens import Caller, Scope
+from considerate.store.interactions import NewEvent
+
+RECORDED_UNDER = (Purpose.PERSONALISE_ONSITE, Purpose.TRAIN_MODELS)
+"""What a customer does on a page is kept only for a purpose that she allows."""
+
+
+def event_routes(resources: Resources) -> APIRouter:
+    """Routes of the events."""
+    router = APIRouter(tags=["events"], dependencies=[Depends(BEARER)])
+    me, shop = door(resources.verifier, Scope.ME), door(resources.verifier, Scope.EVENTS_WRITE)
+    customers, config = resources.customers, resources.config
+    policy = Policy(config.policy.unknown_age, config.policy.gpc_strict)
+
+    def allows_recording(standing: Standing, *, at: datetime, gpc: bool) -> bool:
+        decisions = (effective(standing.facts, p, at=at, policy=policy, gpc=gpc) for p in RECORDED_UNDER)
+        return any(decision.allowed for decision in decisions)
+
+    @router.post("/v1/me/events", status_code=202, summary="What the caller did on the page")
+    async def my_events(request: Request, body: PageEvents, caller: Annotated[Caller, Depends(me)]) -> EventResults:
+        """Views, clicks, carts, ratings, likes and dismissals; the very next list sees them.
+
+        Of a caller who allows neither suggestions nor training, nothing is stored: `not_recorded`.
+        """
+        at = resources.clock()
+        _check_events(body.events, config.limits.events, at)
+        events = [_page_event(event, at) for event in body.events]
+        try:
+            standing = customers.standing(caller.subject)
+            if standing.subject_ref is None or not allows_recording(standing, at=at, gpc=gpc_of(request)):
+                return _results((event.event_id, "not_recorded") for event in events)
+            statuses = await run_in_threadpool(customers.record_own, standing, events, at=at)
+        except StoreError:
+            raise store_busy() from None
+        return _results(zip((event.event_id for event in events), statuses, strict=True))
+
+    @router.post("/v1/events", status_code=202, summary="Purchases and returns, from the shop's own systems")
+    async def shop_events(body: ShopEvents, _: Annotated[Caller, Depends(shop)]) -> EventResults:
+        """Needs the scope `events:write`: a browser cannot assert a purchase. The same event again changes nothing."""
+        at = resources.clock()
+        _check_events(body.events, config.limits.events, at)
+        events = [(event.customer_id, _shop_event(event, at)) for event in body.events]
+        try:
+            statuses = await run_in_threadpool(customers.record, events, at=at)
+        except StoreError:
+            raise store_busy() from None
+        return _results(zip((event.event_id for _, event in events), statuses, strict=True))
+
+    return router
+
+
+def _check_events(events: Sequence[PageEvent | ShopEvent], most: int, at: datetime) -> None:
+    if len(events) > most:
+        raise Problem(413, "too-many-events", f"At most {most} events in one request; send them in parts.")
+    for place, event in enumerate(events):
+        if event.timestamp is not None and event.timestamp > at + CLOCK_SKEW:
+            raise Problem(
+                422, "time-in-the-future", f"events -> {place} -> timestamp lies ahead of this server's clock."
+            )
+        if event.timestamp is not None and event.timestamp.year < 1970:
+            raise Problem(422, "time-out-of-range", f"events -> {place} -> timestamp lies before 1970.")
+
+
+def _page_event(event: PageEvent, at: datetime) -> NewEvent:
+    if (event.value is None) == (event.kind == "rating"):
+        raise Problem(422, "invalid", "value is needed for kind rating, and for no other kind.")
+    return NewEvent(
+        event_id=event.event_id,
+        item_id=event.item_id,
+        kind=Kind[event.kind.upper()],
+        value=event.value,
+        timestamp=event.timestamp or at,
+        channel=Channel.ONLINE,
+        decision_id=None if event.decision_id is None else str(event.decision_id),
+        surface=event.surface,
+    )
+
+
+def _shop_event(event: ShopEvent, at: datetime) -> NewEvent:
+    return NewEvent(
+        event_id=event.event_id,
+        item_id=event.item_id,
+        kind=Kind[event.kind.upper()],
+        value=event.value,
+        timestamp=event.timestamp or at,
+        channel=Channel[event.channel.upper()],
+        order_line=event.order_line,
+        decision_id=None if event.decision_id is None else str(event.decision_id),
+        surface=event.surface,
+    )
+
+
+def _results(results: Iterable[tuple[str, EventStatus]]) -> EventResults:
+    return EventResults(results=[EventResult(event_id=event_id, status=status) for event_id, status in results])

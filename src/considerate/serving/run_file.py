@@ -1,0 +1,62 @@
+"""What `considerate serve` hands to the processes it starts: one file, readable by its owner alone."""
+
+import os
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from considerate.errors import ServingError
+from considerate.settings.service import ServiceConfig
+from considerate.settings.toml import Section
+
+
+class RunFile(Section):
+    """The configuration as read, with overrides applied and paths made absolute.
+
+    Attributes
+    ----------
+    home
+        Folder of everything written at run time.
+    database_url
+        SQLAlchemy URL of the store; may hold a password.
+    config
+        The service TOML.
+    """
+
+    home: Path
+    database_url: str
+    config: ServiceConfig
+
+    @property
+    def models(self) -> Path:
+        """Where models lie that are, or were, served."""
+        return self.home / "models"
+
+    @property
+    def keys(self) -> Path:
+        """Where the installation's keys lie."""
+        return self.home / "keys"
+
+
+def write_run_file(folder: Path, run: RunFile) -> Path:
+    """Write it into `folder`, for its owner alone (0600)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "service.json"
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+        stream.write(run.model_dump_json())
+    return path
+
+
+def read_run_file(path: Path) -> RunFile:
+    """Read it back.
+
+    Raises
+    ------
+    ServingError
+        It is missing, or another version of considerate wrote it.
+    """
+    try:
+        return RunFile.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise ServingError(f"{path}: not a run file; start the service with: considerate serve") from error

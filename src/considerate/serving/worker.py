@@ -1,0 +1,121 @@
+"""One worker: its resources, and what it does besides answering."""
+
+import asyncio
+import gc
+import logging
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from considerate.errors import ConfigError
+from considerate.ranking.loading import load
+from considerate.serving.customers import StoredCustomers
+from considerate.serving.metrics import Metrics
+from considerate.serving.models import WatchedModels
+from considerate.serving.resources import Resources
+from considerate.serving.run_file import RunFile
+from considerate.serving.shelves import Shelves
+from considerate.serving.tokens import Verifier, open_verifier
+
+log = logging.getLogger(__name__)
+
+TRAINING_MODULES = ("duckdb", "implicit", "lightfm", "mlflow", "optuna", "pandas")
+"""A worker that imports one of these is too heavy and knows too much."""
+
+
+def utc_now() -> datetime:
+    """Give the time."""
+    return datetime.now(UTC)
+
+
+class Worker:
+    """Holds what the routes use and keeps it fresh: the model that the pointer names, the shop's public keys.
+
+    Parameters
+    ----------
+    run
+        What `considerate serve` handed over.
+    metrics_folder
+        Where the workers share their counters.
+    """
+
+    def __init__(self, run: RunFile, *, metrics_folder: Path | None) -> None:
+        config = run.config
+        self._metrics = Metrics(metrics_folder)
+        self._customers = StoredCustomers(
+            run.database_url,
+            run.keys,
+            read_timeout_ms=config.store.read_timeout_ms,
+            write_timeout_ms=config.store.write_timeout_ms,
+            on_history_read=self._metrics.history_reads.inc,
+        )
+        self._models = WatchedModels(run.models, load=load, now=utc_now)
+        self._verifier: Verifier = open_verifier(config.auth, run.home, max_subject=config.limits.id_characters)
+        self._config = config
+        self.resources = Resources(
+            config, self._verifier, self._customers, self._models, Shelves(), self._metrics, utc_now
+        )
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Get ready: keys, catalogue, model. What is missing comes later; nobody's list waits for it."""
+        self._refresh_keys()
+        await self._look()
+        if self._models.current() is None:
+            await self._settle()
+        for job in (self._watch_model(), self._watch_keys()):
+            self._tasks.add(asyncio.create_task(job))
+
+    async def stop(self) -> None:
+        """Let go of everything."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._customers.close()
+
+    async def _look(self) -> None:
+        before = self._models.current()
+        outcome = await asyncio.to_thread(self._models.look)
+        if outcome == "unchanged":
+            return
+        self._metrics.swaps.labels(outcome).inc()
+        if outcome == "swapped":
+            if before is not None:
+                self._metrics.model.labels(before.version).set(0)
+            await self._settle()
+
+    async def _settle(self) -> None:
+        """Lay out the shelf before the next customer needs it, and take stock."""
+        served = self._models.current()
+        await asyncio.to_thread(lambda: self.resources.shelves.shelf(self._customers.catalogue(), served))
+        if served is not None:
+            self._metrics.model.labels(served.version).set(1)
+        self._metrics.training_modules.set(len(loaded(TRAINING_MODULES)))
+        # What was built so far stays for good: the collector need not walk it again with every request.
+        gc.collect()
+        gc.freeze()
+
+    async def _watch_model(self) -> None:
+        while True:
+            await asyncio.sleep(self._config.model.watch_seconds)
+            try:
+                await self._look()
+            except Exception as error:  # the watch must outlive whatever one look meets
+                log.error("looking for a new model failed: %s", type(error).__name__)
+
+    async def _watch_keys(self) -> None:
+        while True:
+            await asyncio.sleep(self._config.auth.jwks_seconds)
+            await asyncio.to_thread(self._refresh_keys)
+
+    def _refresh_keys(self) -> None:
+        try:
+            self._verifier.refresh()
+        except ConfigError as error:
+            log.error("keys stay as they are: %s", error)
+
+
+def loaded(names: Iterable[str]) -> list[str]:
+    """Name those modules that this process has imported."""
+    return [name for name in names if name in sys.modules]

@@ -1,0 +1,111 @@
+"""From a data TOML to a fold: what is read, what stays out, and when the store is left alone."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from considerate.errors import ConfigError
+from considerate.evaluation.preparation import consented_dataset, prepare_fold
+from considerate.evaluation.protocols import choose_protocol
+from considerate.settings.data import DataConfig
+from considerate.settings.environment import Environment
+from considerate.settings.toml import validate
+
+AT = datetime(2026, 6, 1, tzinfo=UTC)
+COLUMNS = {"customer_id": "who", "item_id": "what", "timestamp": "when"}
+PURCHASES = """who,what,when
+ann,apple,2026-01-01
+ann,test-strip,2026-01-02
+bob,apple,2026-01-03
+bob,bread,2026-01-20
+ann,bread,2026-01-21
+bob,apple,2026-01-21
+"""
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Environment:
+    return Environment(home=tmp_path / "home", data=None)
+
+
+def config(folder: Path, source: dict[str, Any] | None = None, **more: Any) -> DataConfig:
+    (folder / "purchases.csv").write_text(PURCHASES)
+    values = {
+        "name": "shop",
+        "source": {
+            "format": "csv",
+            "path": str(folder / "purchases.csv"),
+            "columns": COLUMNS,
+            "values": {"kind": "purchase"},
+            **(source or {}),
+        },
+        "consent": {"source": "assumed", "k_item": 1, "k_pair": 1},
+        **more,
+    }
+    return validate(DataConfig, values, "shop.toml")
+
+
+def test_with_assumed_consent_no_store_is_opened_or_made(environment: Environment, tmp_path: Path) -> None:
+    dataset = consented_dataset(config(tmp_path), environment, at=AT)
+    assert dataset.customers.ids == ("ann", "bob")
+    assert dataset.events.n_events == 6
+    assert not (environment.home / "considerate.db").exists()
+
+
+def test_rows_of_sensitive_items_stay_out_even_where_consent_is_assumed(
+    environment: Environment, tmp_path: Path
+) -> None:
+    (tmp_path / "items.csv").write_text("what,class\napple,\nbread,\ntest-strip,health\n")
+    items = {
+        "format": "csv",
+        "path": str(tmp_path / "items.csv"),
+        "columns": {"item_id": "what", "sensitive": "class"},
+    }
+    dataset = consented_dataset(config(tmp_path, items=items), environment, at=AT)
+    assert dataset.items.ids == ("apple", "bread")
+    assert dataset.consent.rows_left_out == {"sensitive_item": 1}
+
+
+def test_rows_of_the_store_need_the_ledger(environment: Environment, tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r'consent\.source = assumed; must be "ledger" where source\.format = "store"'
+    ):
+        consented_dataset(config(tmp_path, source={"format": "store"}), environment, at=AT)
+
+
+def test_a_temporal_fold_comes_with_popularity_judged_on_it(environment: Environment, tmp_path: Path) -> None:
+    data = config(tmp_path, protocol={"week": {"kind": "temporal", "test_days": 7, "k": [1]}})
+    prepared = prepare_fold(data, environment, choose_protocol(data, None, "shop.toml"), final=True, at=AT)
+    # In train apple has two buyers and test-strip one; bread, bought after the cut, is nobody's.
+    assert prepared.fold.train.items.ids == ("apple", "test-strip")
+    assert prepared.popularity[0].figures["ndcg_at_1"].tolist() == [1.0]  # bob buys apple again
+    assert prepared.data_digest == prepared.dataset.digest
+    assert prepared.protocol == "week"
+
+
+FIXED = {"k": [2], "goals": ["new"], "kind": "fixed"}
+TIMELESS = {"columns": {"customer_id": "who", "item_id": "what"}}
+
+
+def test_a_fixed_fold_reads_the_public_test_file_when_final(environment: Environment, tmp_path: Path) -> None:
+    (tmp_path / "test.csv").write_text("who,what\nann,bread\nbob,test-strip\n")
+    protocol = {"fixed": {**FIXED, "test": str(tmp_path / "test.csv")}}
+    data = config(tmp_path, source=TIMELESS, protocol=protocol)
+    (tmp_path / "purchases.csv").write_text("who,what\nann,apple\nann,test-strip\nbob,apple\nbob,bread\n")
+    prepared = prepare_fold(data, environment, choose_protocol(data, None, "shop.toml"), final=True, at=AT)
+    (popular,) = prepared.popularity
+    assert popular.figures["ndcg_at_2"].tolist() == [1.0, 1.0]  # one item is left to suggest, and it is the right one
+    assert prepared.fold.at is None
+    assert prepared.dataset.events.n_events == 4
+
+
+def test_the_public_test_file_is_not_opened_for_the_development_part(environment: Environment, tmp_path: Path) -> None:
+    protocol = {"fixed": {**FIXED, "test": str(tmp_path / "not there.csv"), "development_share": 0.4}}
+    data = config(tmp_path, source=TIMELESS, protocol=protocol)
+    people = "".join(f"c{c},i{i}\n" for c in range(8) for i in range(5))
+    (tmp_path / "purchases.csv").write_text(f"who,what\n{people}")
+    prepared = prepare_fold(data, environment, choose_protocol(data, None, "shop.toml"), final=False, at=AT)
+    assert prepared.fold.part == "val"
+    assert 0 < prepared.fold.train.events.n_events < 40

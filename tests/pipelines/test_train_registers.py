@@ -1,0 +1,144 @@
+"""`train.py --register` on the store and the ledger: what a service may serve, and nothing else."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import train
+from considerate.consent.decision import Policy
+from considerate.consent.ledger import grant, withdraw
+from considerate.consent.notices import current_notice
+from considerate.consent.purposes import Purpose
+from considerate.errors import StoreError, TrackingError
+from considerate.interactions.loading import load_into_store
+from considerate.interactions.reading import read_interactions
+from considerate.ranking.loading import load
+from considerate.settings.data import DataConfig
+from considerate.settings.environment import Environment
+from considerate.settings.model import ModelConfig
+from considerate.settings.toml import read_toml
+from considerate.store.engine import open_store, writing
+from considerate.store.keys import load_keys
+from considerate.store.subjects import ensure_subjects
+from considerate.tracking.client import mlflow_client
+from considerate.tracking.registry import champion_artefact, promote
+
+CANARY = "canary-customer-"
+AT = datetime(2026, 4, 1, tzinfo=UTC)
+CUSTOMERS = [f"{CANARY}{c:03}" for c in range(60)]
+STORE_TOML = """
+name = "corner_shop"
+
+[source]
+format = "store"
+
+[consent]
+source = "ledger"
+unknown_age = "adult"
+k_item = 5
+
+[protocol.weekly]
+kind = "temporal"
+test_days = 7
+min_customers = 2
+k = [5]
+"""
+
+
+@pytest.fixture
+def stored(shop: Any) -> Any:
+    """The small shop in a store: 54 of 60 customers allowed training, one of them took it back."""
+    environment = Environment(home=shop.home, data=None)
+    interactions = read_interactions(read_toml(shop.data, DataConfig), environment, quarantine=None, at=AT)
+    keys = load_keys(environment.home / "keys", create=True)
+    engine = open_store(environment.database_url, create=True)
+    try:
+        load_into_store(interactions, engine, keys, at=AT)
+        with writing(engine) as conn:
+            refs = ensure_subjects(conn, keys, CUSTOMERS)
+            policy = Policy(unknown_age="adult")
+            for customer in CUSTOMERS[:54]:
+                ref, notice = refs[customer], current_notice()
+                grant(conn, keys, ref, Purpose.TRAIN_MODELS, notice=notice, at=AT, policy=policy)
+            withdraw(conn, keys, refs[CUSTOMERS[0]], Purpose.TRAIN_MODELS, at=AT)
+    finally:
+        engine.dispose()
+    shop.data.write_text(STORE_TOML)
+    return shop
+
+
+def trained(shop: Any, *, register: bool = True) -> Any:
+    environment = Environment(home=shop.home, data=None)
+    prepared = train.prepare(shop.data, environment, None, final=False, at=AT)
+    model = read_toml(shop.model, ModelConfig)
+    return train.train(model, shop.model, prepared, environment, register=register, say=lambda _: None)
+
+
+@pytest.mark.slow
+def test_the_champion_is_the_model_of_those_who_allow_training(stored: Any, tmp_path: Path) -> None:
+    environment = Environment(home=stored.home, data=None)
+    done = trained(stored)
+    assert done.version.label == "corner_shop-1"
+    promote(environment, name="corner_shop", version=done.version.version)
+    assert champion_artefact(environment, tmp_path / "champion", name="corner_shop") == done.version
+
+    manifest = load(tmp_path / "champion").manifest
+    assert manifest.consent.source == "ledger"
+    assert manifest.consent.customers == 53
+    assert done.facts["consent"]["n_excluded_withdrawn"] == "1"
+    assert done.facts["consent"]["n_excluded_no_consent"] == "6"
+    with mlflow_client(environment) as client:
+        tags = client.get_model_version("corner_shop", "1").tags
+    assert tags["consent.n_total"] == "60"
+    assert tags["consent.ledger_seq"] == "55"
+    assert tags["model_digest"] == done.facts["model_digest"]
+
+
+@pytest.mark.slow
+def test_figures_are_judged_on_a_cut_and_the_registered_artefact_learnt_from_everything(
+    stored: Any, tmp_path: Path
+) -> None:
+    judged, registered = trained(stored, register=False), trained(stored)
+    assert judged.version is None
+    assert [figure.value for figure in judged.figures] == [figure.value for figure in registered.figures]
+    assert (judged.facts["fitted_on"], registered.facts["fitted_on"]) == ("train", "everything")
+    assert judged.facts["model_digest"] != registered.facts["model_digest"]
+
+
+@pytest.mark.slow
+def test_no_customer_id_of_the_store_reaches_mlflow(stored: Any) -> None:
+    trained(stored)
+    folder = stored.home / "mlartifacts"
+    written = [stored.home / "mlflow.db", *(path for path in folder.rglob("*") if path.is_file())]
+    environment = Environment(home=stored.home, data=None)
+    engine = open_store(environment.database_url, create=False, read_only=True)
+    try:
+        with engine.connect() as conn:
+            refs = [bytes(row[0]) for row in conn.exec_driver_sql("SELECT subject_ref FROM subject")]
+    finally:
+        engine.dispose()
+    assert len(refs) == 60
+    forbidden = [CANARY.encode(), *refs, *(ref.hex().encode() for ref in refs)]
+    for path in written:
+        content = path.read_bytes()
+        assert [needle for needle in forbidden if needle in content] == [], path.name
+
+
+def test_registration_of_assumed_consent_is_refused_before_the_fit(shop: Any) -> None:
+    environment = Environment(home=shop.home, data=None)
+    prepared = train.prepare(shop.data, environment, None, final=False, at=AT)
+    said: list[str] = []
+    model = read_toml(shop.model, ModelConfig)
+    with pytest.raises(TrackingError, match=r"consent\.source = assumed"):
+        train.train(model, shop.model, prepared, environment, register=True, say=said.append)
+    assert said == []
+
+
+def test_without_a_store_the_message_says_how_to_make_one(shop: Any, invoke: Callable[..., Any]) -> None:
+    shop.data.write_text(STORE_TOML)
+    with pytest.raises(StoreError, match="no such database"):
+        train.prepare(shop.data, Environment(home=shop.home, data=None), None, final=False, at=AT)
+    assert invoke(shop).returncode == 2

@@ -1,0 +1,210 @@
+"""What every route has in common: errors that repeat nothing, limits, headers, metrics and a complete description."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from considerate.consent.purposes import Purpose
+from considerate.serving.gpc import signals_gpc
+
+if TYPE_CHECKING:
+    from tests.serving.conftest import World
+
+SECRET = "canary-7f3a"
+ROUTES = [
+    ("GET", "/v1/me/recommendations"),
+    ("GET", "/v1/me/consents"),
+    ("PUT", "/v1/me/consents/train_models"),
+    ("DELETE", "/v1/me/consents/train_models"),
+    ("DELETE", "/v1/me/consents"),
+    ("POST", "/v1/me/events"),
+    ("POST", "/v1/events"),
+]
+
+
+def test_a_body_that_is_too_large_is_413_whether_it_says_so_or_not(world: "World") -> None:
+    client, headers = world.client(), world.token("ann")
+    body = json.dumps({"events": [{"event_id": "1", "kind": "view", "item_id": "milk", "surface": "x" * 300_000}]})
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for start in range(0, len(body), 10_000):
+            yield body[start : start + 10_000].encode()
+
+    announced = client("POST", "/v1/me/events", content=body, headers=headers)
+    counted = client("POST", "/v1/me/events", content=chunks(), headers=headers)
+    lying = client("POST", "/v1/me/events", content=chunks(), headers={**headers, "Content-Length": "7"})
+    assert (announced.status_code, counted.status_code, lying.status_code) == (413, 413, 413)
+    for answer in (announced, counted, lying):
+        assert answer.headers["content-type"] == "application/problem+json"
+    assert "262,144 bytes" in announced.json()["detail"]
+
+
+@pytest.mark.parametrize("body", [b"{", b"", b"\xff\xfe", b"[" * 5_000, b"NaN,", b'{"events": [}'])
+def test_a_malformed_body_is_a_problem_of_the_caller(world: "World", body: bytes) -> None:
+    headers = {**world.token("ann"), "Content-Type": "application/json"}
+    answer = world.client()("POST", "/v1/me/events", content=body, headers=headers)
+    assert answer.status_code in (400, 422), answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_no_answer_and_no_log_repeats_what_was_sent(world: "World", caplog: pytest.LogCaptureFixture) -> None:
+    client = world.client()
+    event = {"event_id": SECRET, "kind": SECRET, "item_id": 7, "value": SECRET, "timestamp": SECRET}
+    grant = {"notice_id": "n", "notice_version": SECRET, "locale": SECRET}
+    answers = [
+        client("POST", "/v1/me/events", json={"events": [event]}, headers=world.token(SECRET)),
+        client("POST", "/v1/events", json={"events": [event]}, headers=world.token(SECRET, "events:write")),
+        client("PUT", "/v1/me/consents/train_models", json=grant, headers=world.token(SECRET)),
+        client("PUT", f"/v1/me/consents/{SECRET}", json=grant, headers=world.token(SECRET)),
+        client("GET", f"/v1/me/recommendations?surface={SECRET}", headers=world.token(SECRET)),
+        client("GET", f"/v1/me/recommendations?n={SECRET}", headers=world.token(SECRET)),
+        client("GET", f"/v1/{SECRET}", headers=world.token(SECRET)),
+        client("GET", "/v1/me/recommendations", headers={"Authorization": f"Bearer {SECRET}"}),
+        client("GET", "/v1/me/recommendations", headers=world.token(SECRET)),
+    ]
+    assert [answer.status_code for answer in answers] == [422, 422, 422, 422, 422, 422, 404, 401, 200]
+    assert not [answer.text for answer in answers if SECRET in answer.text]
+    assert SECRET not in caplog.text
+
+
+def test_who_asks_is_in_the_token_alone(world: "World") -> None:
+    world.know("ann", Purpose.PERSONALISE_ONSITE)
+    world.know("bob")
+    world.buy("ann", "milk")
+    client = world.client()
+    for path in ("?customer_id=ann", "?sub=ann", "?user=ann"):
+        assert client("GET", f"/v1/me/recommendations{path}", headers=world.token("bob")).status_code == 422
+    answer = client(
+        "GET", "/v1/me/recommendations", headers={**world.token("bob"), "X-User-Id": "ann", "Cookie": "sub=ann"}
+    )
+    assert answer.json()["reason"] == "no_consent"
+
+
+@pytest.mark.parametrize(
+    "query", ["n=0", "n=-1", "n=x", "surface=", "surface=nowhere", "mode=all", "what=1", "exclude="]
+)
+def test_a_query_out_of_range_is_422(world: "World", query: str) -> None:
+    answer = world.client()("GET", f"/v1/me/recommendations?{query}", headers=world.token("ann"))
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_an_unknown_path_and_a_wrong_method_are_problems(world: "World") -> None:
+    client = world.client()
+    assert client("GET", "/v2/anything").status_code == 404
+    wrong = client("PATCH", "/v1/events")
+    assert wrong.status_code == 405
+    assert wrong.headers["content-type"] == "application/problem+json"
+    assert "POST" in wrong.headers["allow"]
+
+
+@pytest.mark.parametrize(("method", "path"), [route for route in ROUTES if "/me" in route[1]])
+@pytest.mark.parametrize("token", ["good", "bad"])
+def test_no_answer_of_me_is_kept_by_a_cache(world: "World", method: str, path: str, token: str) -> None:
+    headers = world.token("ann") if token == "good" else {"Authorization": "Bearer x"}
+    answer = world.client()(method, path, headers=headers)
+    assert answer.headers.get_list("cache-control") == ["no-store"]
+    assert answer.headers.get_list("vary") == ["Authorization, Sec-GPC"]
+    assert "set-cookie" not in answer.headers
+
+
+def test_the_default_list_is_the_same_for_all_and_may_be_cached(world: "World") -> None:
+    client = world.client()
+    answers = [
+        client("GET", "/v1/recommendations/default", headers=h) for h in ({}, world.token("ann"), {"Cookie": "a=b"})
+    ]
+    assert len({answer.content for answer in answers}) == 1
+    assert answers[0].headers["cache-control"].startswith("public")
+    assert "set-cookie" not in answers[0].headers
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_no_route_is_open_without_a_token(world: "World", method: str, path: str) -> None:
+    assert world.client()(method, path, json={}).status_code == 401
+
+
+def test_the_description_is_complete(world: "World") -> None:
+    document = world.client()("GET", "/openapi.json").json()
+    assert document["openapi"].startswith("3.1")
+    described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    assert {
+        *((method, path.replace("train_models", "{purpose}")) for method, path in ROUTES),
+        ("GET", "/v1/recommendations/default"),
+        ("GET", "/livez"),
+        ("GET", "/readyz"),
+        ("GET", "/metrics"),
+    } == described
+    (scheme,) = document["components"]["securitySchemes"].values()
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            name = f"{method} {path}"
+            assert operation["summary"], name
+            assert operation["tags"], name
+            secured = path.startswith("/v1/me") or path == "/v1/events"
+            assert ("security" in operation) == secured, name
+            if secured:
+                assert {"401", "403", "422"} <= operation["responses"].keys(), name
+                for status, answer in operation["responses"].items():
+                    (media,) = answer["content"]
+                    assert (media == "application/problem+json") == (int(status) >= 400), f"{name} {status}"
+                    assert answer["content"][media]["schema"]["$ref"], f"{name} {status}"
+            assert "customer_id" not in json.dumps(operation.get("parameters", [])), name
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+def test_probes_answer(world: "World", path: str) -> None:
+    assert world.client()("GET", path).json() == {"status": "ok"}
+
+
+def test_metrics_name_routes_and_reasons_and_no_one(world: "World") -> None:
+    client = world.client()
+    client("GET", "/v1/me/recommendations", headers=world.token(SECRET))
+    client("DELETE", "/v1/me/consents/train_models", headers=world.token(SECRET))
+    client("GET", f"/v1/{SECRET}")
+    client(SECRET, "/v1/events")
+    text = client("GET", "/metrics").text
+    assert 'route="/v1/me/consents/{purpose}"' in text
+    assert 'considerate_requests_total{method="GET",route="unmatched",status="404"} 1.0' in text
+    assert (
+        'considerate_recommendations_total{basis="non_personalised",model_version="considerate-1",'
+        'reason="no_consent",surface="home"} 1.0'
+    ) in text
+    assert "considerate_history_reads_total 0.0" in text
+    assert SECRET not in text
+
+
+class Exploding:
+    """Customers whose every answer is a bug."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(f"{SECRET} caused this")
+
+
+def test_an_unforeseen_error_is_a_plain_500_and_its_log_line_holds_no_value(
+    world: "World", caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = world.client(customers=Exploding())("GET", "/v1/me/consents", headers=world.token("ann"))
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["cache-control"] == "no-store"
+    assert "RuntimeError at" in caplog.text
+    assert SECRET not in caplog.text + answer.text
+
+
+@pytest.mark.parametrize(
+    ("values", "signals"),
+    [
+        (["1"], True),
+        (["0"], False),
+        (["true"], False),
+        ([" 1"], False),
+        (["1, 1"], False),
+        ([], False),
+        (["0", "1"], True),
+    ],
+)
+def test_the_privacy_signal_is_exactly_one(values: list[str], signals: bool) -> None:
+    assert signals_gpc(values) is signals

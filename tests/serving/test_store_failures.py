@@ -1,0 +1,91 @@
+"""A store that is locked, replaced, damaged or gone: consent is never taken from what was read before."""
+
+import shutil
+import sqlite3
+from typing import TYPE_CHECKING
+
+import pytest
+
+from considerate.consent.purposes import Purpose
+from considerate.errors import StoreError
+
+if TYPE_CHECKING:
+    from tests.serving.conftest import World
+
+CONSENTED = ("personalised", "ok")
+CLOSED = ("non_personalised", "consent_unavailable")
+
+
+def answer(world: "World") -> tuple[str, str]:
+    body = world.ask("ann")
+    return body["basis"], body["reason"]
+
+
+@pytest.fixture
+def consented(world: "World") -> "World":
+    world.know("ann", Purpose.PERSONALISE_ONSITE)
+    world.buy("ann", "milk")
+    assert answer(world) == CONSENTED
+    return world
+
+
+def test_a_store_that_nobody_may_read_closes_every_list(consented: "World") -> None:
+    consented.customers.close()
+    locker = sqlite3.connect(consented.home / "considerate.db", isolation_level=None)
+    locker.execute("PRAGMA locking_mode = EXCLUSIVE")
+    locker.execute("BEGIN IMMEDIATE")
+    assert answer(consented) == CLOSED
+    refused = consented.client()("DELETE", "/v1/me/consents", headers=consented.token("ann"))
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert refused.json()["type"].endswith(":store-unavailable")
+    locker.execute("ROLLBACK")
+    locker.close()
+    assert answer(consented) == CONSENTED
+
+
+def test_a_store_that_was_moved_away_closes_every_list_although_its_file_is_still_open(consented: "World") -> None:
+    database = consented.home / "considerate.db"
+    aside = database.with_suffix(".aside")
+    database.rename(aside)
+    assert answer(consented) == CLOSED
+    assert not database.exists(), "asking must not make a new, empty store"
+    assert consented.client()("DELETE", "/v1/me/consents", headers=consented.token("ann")).status_code == 503
+    assert not database.exists()
+    aside.rename(database)
+    assert answer(consented) == CONSENTED
+
+
+def test_a_store_that_is_overwritten_in_place_closes_every_list(consented: "World") -> None:
+    consented.customers.close()  # everything is in the file itself
+    assert answer(consented) == CONSENTED
+    database = consented.home / "considerate.db"
+    database.write_bytes(b"this is no database" * 1000)
+    assert answer(consented) == CLOSED
+
+
+def test_a_backup_that_replaces_the_store_is_read_at_once(consented: "World") -> None:
+    consented.customers.close()
+    database = consented.home / "considerate.db"
+    backup = shutil.copy(database, database.with_suffix(".backup"))
+    withdrawn = consented.client()("DELETE", "/v1/me/consents", headers=consented.token("ann"))
+    assert withdrawn.status_code == 200
+    assert answer(consented) == ("non_personalised", "withdrawn")
+    consented.customers.close()
+    shutil.move(backup, database)
+    assert answer(consented) == CONSENTED
+
+
+def test_events_of_a_customer_without_a_record_are_refused_by_the_store_itself(world: "World") -> None:
+    standing = world.customers.standing("stranger")
+    with pytest.raises(StoreError, match="without a record"):
+        world.customers.record_own(standing, [], at=world.clock.now)
+
+
+def test_keys_that_are_gone_close_every_list(consented: "World") -> None:
+    shutil.rmtree(consented.home / "keys")
+    fresh = consented.customers.__class__(
+        consented.url, consented.home / "keys", read_timeout_ms=100, write_timeout_ms=100
+    )
+    body = consented.ask("ann", customers=fresh)
+    assert (body["basis"], body["reason"]) == CLOSED
+    fresh.close()
