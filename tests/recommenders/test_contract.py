@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from worlds import START, dataset_of, taste_world
+from worlds import START, Row, consented_dataset_of, dataset_of, taste_world
+from worlds import TERMS as LEDGER_TERMS
 
 from considerate.dataset.dataset import Dataset
 from considerate.errors import ArtefactError
@@ -72,17 +73,6 @@ def test_a_seed_decides_everything(algorithm: str, world: Dataset, tmp_path: Pat
     fitted(algorithm, world).save(tmp_path / "once")
     fitted(algorithm, world).save(tmp_path / "again")
     assert contents(tmp_path / "once") == contents(tmp_path / "again")
-
-
-def test_threads_do_not_show_in_the_result(algorithm: str, world: Dataset, tmp_path: Path) -> None:
-    path = MODELS / "als.toml"
-    one = read_toml(path, ModelConfig, ["params.num_threads=1"])
-    two = read_toml(path, ModelConfig, ["params.num_threads=2"])
-    if algorithm != "als":
-        pytest.skip("single-threaded")
-    single = fit_model(one, path, world, TERMS, np.random.default_rng(0))
-    double = fit_model(two, path, world, TERMS, np.random.default_rng(0))
-    assert np.array_equal(single.item_vectors, double.item_vectors)  # type: ignore[attr-defined]  # FactorItems
 
 
 def test_scores_are_finite_and_items_rise(algorithm: str, world: Dataset, artefacts: dict[str, Artefact]) -> None:
@@ -206,18 +196,20 @@ def without(history: History, event: int) -> History:
 
 
 def test_a_refit_without_a_customer_equals_a_world_without_her(algorithm: str, tmp_path: Path) -> None:
-    rows = taste_world(n_customers=61)
-    rows += [("household-999", f"i{item:03}", 100.0) for item in (0, 1, 2, 77)] + [("household-003", "only hers", 1.0)]
     gone = {"household-003", "household-999"}
-    # As the gate does it: her rows are dropped from data in which ids and rows of all others stay as they are.
-    left = [row for row in rows if row[0] not in gone]
-    fitted(algorithm, dataset_of(left)).save(tmp_path / "left")
-    # She never existed: another store, with other random references and another order of rows.
-    renamed = [(f"{hash_of(row[0])}", *row[1:]) for row in reversed(left)]
-    fitted(algorithm, dataset_of(renamed)).save(tmp_path / "never")
-    assert contents(tmp_path / "left") == contents(tmp_path / "never")
-    fitted(algorithm, dataset_of(rows)).save(tmp_path / "with")
-    assert contents(tmp_path / "with") != contents(tmp_path / "left")
+    rows = taste_world() + [("household-999", f"i{item:03}", 100.0) for item in (0, 1, 2, 77)]
+    rows += [("household-003", "only hers", 1.0)]
+    # They never existed: another store, with other random references and another order of rows.
+    never: list[Row] = [(hash_of(row[0]), *row[1:]) for row in reversed(rows) if row[0] not in gone]
+    worlds = {
+        "refused": consented_dataset_of(rows, refusing=gone),
+        "never": consented_dataset_of(never),
+        "allowed": consented_dataset_of(rows),
+    }
+    for name, world in worlds.items():
+        fitted(algorithm, world, terms=LEDGER_TERMS).save(tmp_path / name)
+    assert contents(tmp_path / "refused") == contents(tmp_path / "never")
+    assert contents(tmp_path / "refused") != contents(tmp_path / "allowed")
 
 
 def hash_of(customer_id: str) -> str:

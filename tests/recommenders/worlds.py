@@ -1,13 +1,15 @@
 """Small data sets that went through the gate, like every other."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
 
+from considerate.consent.decision import Reason
+from considerate.consent.events import GENESIS, Head
 from considerate.consent.gate import keep_consented
-from considerate.consent.snapshot import snapshot_assumed
+from considerate.consent.snapshot import ConsentSnapshot, Standing, snapshot_assumed
 from considerate.dataset.dataset import Dataset
 from considerate.interactions.columns import SCHEMA, Columns, Interactions, LoadReport
 from considerate.ranking.history import Channel, Kind
@@ -41,9 +43,26 @@ def table_of(rows: Sequence[Row]) -> pa.Table:
 
 def dataset_of(rows: Sequence[Row], *, k_item: int = 1, k_pair: int = 1) -> Dataset:
     """Build a data set of assumed consent."""
-    report = LoadReport(name="world", rows_read=len(rows), rows_kept=len(rows))
     config = ConsentConfig(source="assumed", k_item=k_item, k_pair=k_pair)
-    consented, _ = keep_consented(Interactions(table_of(rows), report), snapshot_assumed(), config=config, at=START)
+    return _gated(rows, snapshot_assumed(), config)
+
+
+def consented_dataset_of(rows: Sequence[Row], *, refusing: Set[str] = frozenset()) -> Dataset:
+    """Build a data set from a ledger in which everybody allows training but those who refuse it."""
+    customers = {row[0] for row in rows}
+    standings = {
+        customer.encode(): Standing(Reason.NO_CONSENT if customer in refusing else Reason.OK) for customer in customers
+    }
+    ledger = Head(len(customers), GENESIS)
+    return _gated(rows, ConsentSnapshot("ledger", START, ledger, "deny", standings, str.encode), TERMS)
+
+
+TERMS = ConsentConfig(k_item=5, k_pair=5)
+
+
+def _gated(rows: Sequence[Row], snapshot: ConsentSnapshot, config: ConsentConfig) -> Dataset:
+    report = LoadReport(name="world", rows_read=len(rows), rows_kept=len(rows))
+    consented, _ = keep_consented(Interactions(table_of(rows), report), snapshot, config=config, at=START)
     return Dataset.from_interactions(consented)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -81,13 +82,13 @@ def metrics_to_log(found: Iterable[Figure]) -> dict[str, float]:
 
 def print_figures(console: Console, title: str, found: Iterable[Figure]) -> None:
     """Print the figures as a table: model, interval, popularity, customers."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
     for heading in ("figure", "model", "95 %", "popularity", "customers"):
         table.add_column(heading, justify="left" if heading == "figure" else "right", no_wrap=heading == "figure")
     for figure in found:
         if not figure.name.rpartition("/")[2].startswith(_SHOWN):
             continue
-        span = "" if figure.low is None or figure.high is None else f"{figure.low:.4f} - {figure.high:.4f}"
+        span = "" if figure.low is None or figure.high is None else f"{figure.low:.3f}-{figure.high:.3f}"
         beside = "" if figure.baseline is None else f"{figure.baseline:.4f}"
         table.add_row(figure.name, f"{figure.value:.4f}", span, beside, f"{figure.customers:,}")
     console.print(table)

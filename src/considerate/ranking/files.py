@@ -110,7 +110,9 @@ def read_files(directory: Path, manifest: Manifest, *, mmap: bool) -> Files:
         A file is not what its name says.
     """
     try:
-        item_ids = tuple(pq.read_table(directory / ITEMS_FILE, columns=["item_id"])["item_id"].to_pylist())
+        # Not read_table: that imports pyarrow.dataset, and pandas with it, into every worker of the service.
+        items = pq.ParquetFile(directory / ITEMS_FILE).read(columns=["item_id"])
+        item_ids = tuple(items["item_id"].to_pylist())
         arrays = {
             path.name.removesuffix(".npy"): np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
             for path in sorted(directory.glob("*.npy"))

@@ -1,5 +1,6 @@
 """Item-item products under two limits: the pairs of too few customers go first, then the nearest K stay."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ def nearest_items(weighted: Any, *, neighbours: int, k_pair: int) -> Any:
             near = np.flatnonzero(together >= k_pair)
             if len(near) == 0:
                 continue
-            product = np.bincount(others[begin:end], products[begin:end], minlength=n_items)[near]
+            product: Float64 = np.bincount(others[begin:end], products[begin:end], n_items)[near].astype(np.float64)
             best = _largest(product, neighbours)
             items.append(near[best])
             values.append(product[best])
@@ -65,7 +66,7 @@ def _blocks(by_item: Any, weighted: Any) -> list[tuple[int, int]]:
     done = np.concatenate([[0], np.cumsum(lengths[by_item.indices])])[by_item.indptr]
     cuts = np.searchsorted(done, np.arange(0, done[-1] + BLOCK_PRODUCTS, BLOCK_PRODUCTS), side="right") - 1
     edges = np.unique(np.concatenate([[0], cuts, [by_item.shape[0]]])).tolist()
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
 def _largest(values: Float64, n: int) -> Int64:
