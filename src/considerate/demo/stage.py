@@ -47,7 +47,7 @@ class World:
     titles
         Item id -> title.
     bought
-        Household of the cast -> item ids, newest first.
+        The consenting household of the cast -> item ids, newest first.
     """
 
     cast: Cast
@@ -105,8 +105,7 @@ def build_world(config: DataConfig, environment: Environment, console: Console, 
     _say_rule(groups, console)
     titles = dict(zip(catalogue.item_ids, catalogue.title.tolist(), strict=True))
     cast = _cast(interactions.table, groups)
-    households = (cast.consenting, cast.without_record, cast.withdrawing, cast.buying)
-    bought = {household: _newest_first(interactions.table, household) for household in households}
+    bought = {cast.consenting: _newest_first(interactions.table, cast.consenting)}
     return World(cast, titles, bought)
 
 
@@ -152,8 +151,8 @@ def _cast(table: pa.Table, groups: Mapping[str, Group]) -> Cast:
     agreed = [
         customer for customer in middling if groups[customer].granted == EVERYTHING and not groups[customer].withdrawn
     ]
-    unasked = [customer for customer in middling if not groups[customer].granted]
-    return Cast(consenting=agreed[0], withdrawing=agreed[1], buying=agreed[2], without_record=unasked[0])
+    unasked = tuple(sorted(customer for customer, group in groups.items() if not group.granted))
+    return Cast(consenting=agreed[0], withdrawing=agreed[1], buying=agreed[2], unasked=unasked)
 
 
 def _newest_first(table: pa.Table, customer: str) -> list[str]:

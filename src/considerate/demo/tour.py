@@ -1,6 +1,6 @@
 """A walk over the running service, as the shop's page would call it: every step is real HTTP."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from rich.table import Table
 from considerate.errors import ServingError
 
 LIST_LENGTH = 8
+CALLS_AFTER_WITHDRAWAL = 200
 
 
 def wide_console() -> Console:
@@ -21,12 +22,20 @@ def wide_console() -> Console:
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """Who appears in the tour, by shop id: one with consent, one without, one who withdraws, one who buys."""
+    """Who appears in the tour, by shop id.
+
+    Attributes
+    ----------
+    consenting, withdrawing, buying
+        Households that allowed everything.
+    unasked
+        All households without any record.
+    """
 
     consenting: str
-    without_record: str
     withdrawing: str
     buying: str
+    unasked: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +60,13 @@ class Shop:
     titles: Mapping[str, str]
     bought: Mapping[str, Sequence[str]]
 
-    def call(self, method: str, path: str, token: str, **more: Any) -> dict[str, Any]:
+    def call(
+        self, method: str, path: str, token: str, *, headers: Mapping[str, str] | None = None, **more: Any
+    ) -> dict[str, Any]:
         """Make one request; anything but success ends the tour with the answer's own words."""
-        answer = self.client.request(method, path, headers={"Authorization": f"Bearer {token}"}, **more)
+        answer = self.client.request(
+            method, path, headers={"Authorization": f"Bearer {token}", **(headers or {})}, **more
+        )
         if answer.is_error:
             raise ServingError(f"{method} {path} answered {answer.status_code}: {answer.text}; see the service's log")
         body: dict[str, Any] = answer.json()
@@ -63,6 +76,23 @@ class Shop:
         """Ask for a list as the customer's own page would."""
         path = f"/v1/me/recommendations?surface={surface}&n={LIST_LENGTH}"
         return self.call("GET", path, self.customer_token(customer))
+
+    def personalised(self, customers: Iterable[str]) -> int:
+        """Ask once for each of `customers`, over a new connection each, so that every worker answers some.
+
+        Returns
+        -------
+            How many of the answers were personalised.
+        """
+        path = f"/v1/me/recommendations?n={LIST_LENGTH}"
+        once = {"Connection": "close"}
+        answers = (self.call("GET", path, self.customer_token(customer), headers=once) for customer in customers)
+        return sum(answer["basis"] == "personalised" for answer in answers)
+
+    def history_reads(self) -> int:
+        """How often the service has read a history out of the store, over all workers, by its own count."""
+        lines = self.client.get("/metrics").text.splitlines()
+        return int(sum(float(line.split()[-1]) for line in lines if line.startswith("considerate_history_reads_total")))
 
 
 def walk(shop: Shop, cast: Cast, console: Console) -> None:
@@ -74,7 +104,7 @@ def walk(shop: Shop, cast: Cast, console: Console) -> None:
         An answer is not what the promise says.
     """
     _with_consent(shop, cast.consenting, console)
-    _without_record(shop, cast.without_record, console)
+    _without_record(shop, cast.unasked, console)
     _withdrawal(shop, cast.withdrawing, console)
     _purchase(shop, cast.buying, console)
 
@@ -92,13 +122,20 @@ def _with_consent(shop: Shop, customer: str, console: Console) -> None:
     _say_basis(answer, console)
 
 
-def _without_record(shop: Shop, customer: str, console: Console) -> None:
-    console.rule("2. A household that was never asked")
-    answer = shop.suggestions(customer)
+def _without_record(shop: Shop, unasked: Sequence[str], console: Console) -> None:
+    console.rule("2. Households that were never asked")
+    reads = shop.history_reads()
+    answer = shop.suggestions(unasked[0])
     _expect(answer, "non_personalised", "no_consent")
     _print_list("popular with those who allow training", answer, shop, console)
-    console.print("What it bought was not read. No record means no.")
     _say_basis(answer, console)
+    personalised, reads = shop.personalised(unasked), shop.history_reads() - reads
+    console.print(
+        f"All {len(unasked)} of them asked for a list: {personalised} personalised answers, {reads} reads of a "
+        "history. No record means no."
+    )
+    if personalised or reads:
+        raise ServingError(f"{personalised} personalised answers and {reads} reads without consent; both must be 0")
 
 
 def _withdrawal(shop: Shop, customer: str, console: Console) -> None:
@@ -112,6 +149,10 @@ def _withdrawal(shop: Shop, customer: str, console: Console) -> None:
     _expect(after, "non_personalised", "withdrawn")
     _print_list("the very next answer", after, shop, console)
     _say_basis(after, console)
+    personalised = shop.personalised([customer] * CALLS_AFTER_WITHDRAWAL)
+    console.print(f"{CALLS_AFTER_WITHDRAWAL} more calls over both workers: {personalised} personalised answers.")
+    if personalised:
+        raise ServingError(f"{personalised} personalised answers after a withdrawal; there must be none")
 
 
 def _purchase(shop: Shop, customer: str, console: Console) -> None:

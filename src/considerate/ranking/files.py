@@ -114,7 +114,10 @@ def read_files(directory: Path, manifest: Manifest, *, mmap: bool) -> Files:
         items = pq.ParquetFile(directory / ITEMS_FILE).read(columns=["item_id"])
         item_ids = tuple(items["item_id"].to_pylist())
         arrays = {
-            path.name.removesuffix(".npy"): np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+            # As plain arrays on top of the map: every slice of a memmap object costs microseconds.
+            path.name.removesuffix(".npy"): np.asarray(
+                np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+            )
             for path in sorted(directory.glob("*.npy"))
         }
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:

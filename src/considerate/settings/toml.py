@@ -27,6 +27,9 @@ def explain_validation(error: ValidationError, where: str) -> str:
         message = problem["msg"]
         if problem["type"] == "extra_forbidden":
             lines.append(f"{where}: {path} is not a known key; remove it or correct its spelling")
+        elif problem["type"] == "union_tag_not_found":
+            key = problem["ctx"]["discriminator"].strip("'")
+            lines.append(f"{where}: {path} -> {key} is missing; add it: it says which rules the table follows")
         elif problem["type"] == "missing":
             lines.append(f"{where}: {path} is missing; add it")
         else:
