@@ -130,8 +130,8 @@ class TemporalProtocol(Section):
     kind: Literal["temporal"] = "temporal"
     test_days: Annotated[float, Field(gt=0)] = 28
     min_customers: Annotated[int, Field(ge=1)] = 1
-    goals: list[Literal["repeat", "new"]] = Field(default_factory=lambda: ["repeat", "new"])
-    k: list[Annotated[int, Field(ge=1)]] = Field(default_factory=lambda: [10])
+    goals: tuple[Literal["repeat", "new"], ...] = ("repeat", "new")
+    k: tuple[Annotated[int, Field(ge=1)], ...] = (10,)
 
 
 class FixedProtocol(Section):
@@ -141,8 +141,8 @@ class FixedProtocol(Section):
     test: str
     development_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
     min_customers: Annotated[int, Field(ge=1)] = 1
-    goals: list[Literal["repeat", "new"]] = Field(default_factory=lambda: ["new"])
-    k: list[Annotated[int, Field(ge=1)]] = Field(default_factory=lambda: [20])
+    goals: tuple[Literal["repeat", "new"], ...] = ("new",)
+    k: tuple[Annotated[int, Field(ge=1)], ...] = (20,)
 
 
 ProtocolConfig = Annotated[TemporalProtocol | FixedProtocol, Field(discriminator="kind")]
