@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from considerate.cli import consent, data, db, items, load, serve, token
+from considerate.cli import consent, data, db, items, load, models, serve, token
 from considerate.errors import ConsiderateError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app.add_typer(items.app, name="items")
 app.add_typer(data.app, name="data")
 app.add_typer(consent.app, name="consent")
 app.add_typer(db.app, name="db")
+app.add_typer(models.app, name="models")
 app.command("serve")(serve.serve)
 app.command("token")(token.token)
 

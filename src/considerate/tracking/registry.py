@@ -121,6 +121,12 @@ def champion(environment: Environment, *, name: str) -> RegisteredVersion | None
         return None if version is None else _version(client, name, int(version))
 
 
+def versions(environment: Environment, *, name: str) -> tuple[RegisteredVersion, ...]:
+    """Give every registered version of a model, newest first."""
+    with mlflow_client(environment) as client:
+        return _versions(client, name)
+
+
 def champion_artefact(environment: Environment, destination: Path, *, name: str) -> RegisteredVersion | None:
     """Download the champion's files into the new folder `destination`; its caller checks their hashes.
 
@@ -141,10 +147,16 @@ def download(environment: Environment, version: RegisteredVersion, destination: 
         Path(client.download_artifacts(version.run_id, ARTEFACT_PATH, staging)).rename(destination)
 
 
-def _version(client: "MlflowClient", name: str, version: int) -> RegisteredVersion:
+def _versions(client: "MlflowClient", name: str) -> tuple[RegisteredVersion, ...]:
     found = client.search_model_versions(f"name = '{name}'")
+    made = (RegisteredVersion(name, int(version.version), str(version.run_id)) for version in found)
+    return tuple(sorted(made, key=lambda version: version.version, reverse=True))
+
+
+def _version(client: "MlflowClient", name: str, version: int) -> RegisteredVersion:
+    found = _versions(client, name)
     for candidate in found:
-        if int(candidate.version) == version:
-            return RegisteredVersion(name, version, str(candidate.run_id))
-    known = ", ".join(str(v) for v in sorted(int(candidate.version) for candidate in found)) or "none"
+        if candidate.version == version:
+            return candidate
+    known = ", ".join(str(candidate.version) for candidate in reversed(found)) or "none"
     raise TrackingError(f"{name}: no version {version}; registered: {known}; train one with --register")
