@@ -103,7 +103,28 @@ def test_canonical_order_depends_on_contents_alone() -> None:
 def test_a_return_takes_its_purchase_along() -> None:
     back = row("a", "x", 2, value=1.0, kind=int(Kind.RETURN))
     dataset = dataset_of([row("a", "x", 1, value=1.0), row("a", "y", 1), back])
-    assert events_of(dataset) == [("a", "y")]
+    netted = dataset.net_of_returns()
+    assert events_of(netted) == [("a", "y")]
+    assert netted.net_of_returns() is netted
+
+
+def test_a_return_after_the_cut_leaves_the_train_part_as_it_was() -> None:
+    sold = [row("a", "x", 1, value=1.0), row("a", "y", 1), row("a", "z", 9)]
+    back = row("a", "x", 8, value=1.0, kind=int(Kind.RETURN))
+    cut = datetime(2026, 1, 5, tzinfo=UTC)
+    never, later = (temporal_split(dataset_of(rows), cut) for rows in (sold, [*sold, back]))
+    assert later[0].net_of_returns().digest == never[0].net_of_returns().digest
+    assert events_of(later[0].net_of_returns()) == [("a", "x"), ("a", "y")]
+    assert events_of(later[1].net_of_returns()) == [("a", "z")]
+
+
+def test_customers_without_events_can_be_left_out() -> None:
+    train, _ = temporal_split(dataset_of([*ROWS, row("bob", "kiwi", 9)]), datetime(2026, 1, 8, tzinfo=UTC))
+    active = train.of_active_customers()
+    assert train.customers.ids == ("ann", "bob", "zoe")
+    assert active.customers.ids == ("ann", "zoe")
+    assert events_of(active) == events_of(train)
+    assert active.of_active_customers() is active
 
 
 def test_the_end_is_the_last_event() -> None:

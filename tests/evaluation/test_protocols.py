@@ -71,6 +71,26 @@ def test_what_happens_after_the_test_cut_changes_nothing_of_the_development_part
     assert [asked(before, t) for t in before.targets] == [asked(after, t) for t in after.targets]
 
 
+@pytest.mark.parametrize("final", [False, True])
+@pytest.mark.parametrize("returned_on", [16.0, 25.0])
+def test_a_return_after_the_cut_takes_nothing_out_of_train(
+    world: WorldBuilder, final: bool, returned_on: float
+) -> None:
+    before = make_fold(world(ROWS), WEEK, final=final, rng=rng())
+    returned = world([*ROWS, ("ann", "bread", returned_on, Kind.RETURN)])
+    after = make_fold(returned, WEEK, final=final, rng=rng())
+    # Bought on day 12, before either cut; the development cut is on day 14, the test cut on day 21.
+    known = final and returned_on < 21
+    assert (before.train.digest == after.train.digest) is not known
+    assert [asked(before, t) for t in before.targets] == [asked(after, t) for t in after.targets]
+
+
+def test_what_is_bought_and_brought_back_after_the_cut_is_no_success(world: WorldBuilder) -> None:
+    rows = [*ROWS, ("bob", "bread", 22.0), ("bob", "bread", 23.0, Kind.RETURN)]
+    fold = make_fold(world(rows), WEEK, final=True, rng=rng())
+    assert asked(fold, fold.targets[0]) == {"cat": {"bread"}}
+
+
 def test_new_excludes_what_the_customer_chose_in_train_and_repeat_excludes_nothing(world: WorldBuilder) -> None:
     fold = make_fold(world(ROWS), WEEK, final=False, rng=rng())
     repeat, new = fold.targets

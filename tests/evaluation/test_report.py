@@ -57,11 +57,12 @@ def test_a_segment_without_customers_is_left_out(found: tuple[Figure, ...]) -> N
 
 
 def test_the_json_line_is_one_line_with_rows_beside_the_baseline(found: tuple[Figure, ...]) -> None:
-    line = json_line(found, {"fit_seconds": 1.5})
+    line = json_line(found, {"fit_seconds": 1.5, "version": None})
     assert "\n" not in line
     read = json.loads(line)
     assert read["ok"] is True
-    assert read["fit_seconds"] == 1.5
+    assert read.keys() == {"rows", "ok", "version"}
+    assert read["rows"][-1] == {"name": "fit_seconds", "value": 1.5, "baseline": None, "reach": None, "ok": True}
     row = next(row for row in read["rows"] if row["name"] == "test/repeat/ndcg_at_1")
     assert {**row, "low": None, "high": None} == {
         "name": "test/repeat/ndcg_at_1",
@@ -104,5 +105,5 @@ def test_the_json_goes_to_standard_output_alone(found: tuple[Figure, ...], capsy
     print_report(Console(file=screen, width=60), "parrot", found, {"fit_seconds": 0.5})
     out = capsys.readouterr().out
     assert out.count("\n") == 1
-    assert json.loads(out)["fit_seconds"] == 0.5
+    assert json.loads(out)["rows"][-1]["value"] == 0.5
     assert "test/repeat/no_history/ndcg_at_1 " in screen.getvalue()  # names are whole on a narrow screen too

@@ -8,6 +8,7 @@ give bad rows back to their owner.
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,8 +67,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
     return Written(kept, answers)
 
 
-def database(var: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{var / 'considerate.db'}?mode=ro", uri=True)
+def database(var: Path) -> closing[sqlite3.Connection]:
+    return closing(sqlite3.connect(f"file:{var / 'considerate.db'}?mode=ro", uri=True))
 
 
 @pytest.mark.slow

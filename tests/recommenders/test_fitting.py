@@ -1,12 +1,17 @@
 """From a model TOML to an artefact, or one clear message."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
-from worlds import checkerboard, dataset_of
+from worlds import START, checkerboard, dataset_of
 
+from considerate.dataset.dataset import Dataset
+from considerate.dataset.splits import temporal_split
 from considerate.errors import ConfigError, DataError
+from considerate.ranking.history import Kind
+from considerate.ranking.scores import Artefact
 from considerate.recommenders.fitting import check_model, fit_model
 from considerate.settings.data import ConsentConfig
 from considerate.settings.model import ModelConfig
@@ -68,6 +73,31 @@ def test_items_below_k_item_leave_before_the_fit() -> None:
     artefact = fit_model(model, Path("p.toml"), dataset_of(rows), terms, np.random.default_rng(0))
     assert "rare" not in artefact.item_ids
     assert len(artefact.item_ids) == 10
+
+
+def test_returns_are_netted_before_the_fit_and_it_does_no_harm_to_have_done_so() -> None:
+    bought = [*checkerboard(), *((f"household-{c:03}", "kettle", 3.0) for c in range(3))]
+    raw = dataset_of([*bought, *((f"household-{c:03}", "kettle", 5.0, Kind.RETURN) for c in range(3))])
+
+    def fitted(dataset: Dataset) -> Artefact:
+        model = ModelConfig(algorithm="popularity")
+        return fit_model(model, Path("p.toml"), dataset, ASSUMED, np.random.default_rng(0))
+
+    assert "kettle" not in fitted(raw).item_ids
+    assert fitted(raw).manifest == fitted(raw.net_of_returns()).manifest == fitted(dataset_of(checkerboard())).manifest
+
+
+def test_customers_who_come_after_the_cut_do_not_count() -> None:
+    later = [(f"newcomer-{c}", "i00", 40.0) for c in range(30)]
+    train, _ = temporal_split(dataset_of([*checkerboard(), *later]), START + timedelta(days=30))
+    models = Path(__file__).parents[2] / "models"
+    blend = read_toml(models / "blend.toml", ModelConfig)
+    split, alone = (
+        fit_model(blend, models / "blend.toml", dataset, ASSUMED, np.random.default_rng(0))
+        for dataset in (train, dataset_of(checkerboard()))
+    )
+    assert split.manifest.settings["scales"] == alone.manifest.settings["scales"]
+    assert split.popular.values.tolist() == alone.popular.values.tolist()
 
 
 def test_thresholds_that_leave_nothing_are_an_error() -> None:

@@ -100,6 +100,13 @@ def test_an_unknown_path_and_a_wrong_method_are_problems(world: "World") -> None
     assert "POST" in wrong.headers["allow"]
 
 
+def test_no_answer_sends_the_caller_elsewhere(world: "World") -> None:
+    client = world.client()
+    for path in ("/v1/me/recommendations/", "/v1/recommendations/default/", "/livez/"):
+        answer = client("GET", path, headers={**world.token("ann"), "Host": "attacker.test"})
+        assert (answer.status_code, answer.headers.get("location")) == (404, None), path
+
+
 @pytest.mark.parametrize(("method", "path"), [route for route in ROUTES if "/me" in route[1]])
 @pytest.mark.parametrize("token", ["good", "bad"])
 def test_no_answer_of_me_is_kept_by_a_cache(world: "World", method: str, path: str, token: str) -> None:

@@ -90,6 +90,23 @@ def test_a_damaged_model_is_refused_and_the_old_one_stays(
     assert (watched.look(), version_of(watched)) == ("swapped", "m-3")
 
 
+def test_a_model_that_fails_at_its_first_score_is_refused_and_stops_no_worker(
+    tmp_path: Path, build_model: "Callable[..., LinearItems]", caplog: pytest.LogCaptureFixture
+) -> None:
+    def load(folder: Path) -> Artefact:
+        artefact = load_linear(folder)
+        if folder.name == "m-2":
+            raise IndexError("an array that is too short")
+        return artefact
+
+    models = WatchedModels(tmp_path, load=load, now=lambda: NOW)
+    put(tmp_path, "m-1", build_model())
+    assert models.look() == "swapped"
+    put(tmp_path, "m-2", build_model())
+    assert (models.look(), version_of(models)) == ("refused", "m-1")
+    assert "model refused, kept m-1: IndexError at" in caplog.text
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "{}", "[]", '{"version": 3, "run": ""}', '{"version": "../m", "run": ""}', '{"version": "..", "run": ""}'],

@@ -2,12 +2,14 @@
 
 import shutil
 import sqlite3
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from considerate.consent.purposes import Purpose
 from considerate.errors import StoreError
+from considerate.store.keys import load_keys
 
 if TYPE_CHECKING:
     from tests.serving.conftest import World
@@ -89,3 +91,17 @@ def test_keys_that_are_gone_close_every_list(consented: "World") -> None:
     body = consented.ask("ann", customers=fresh)
     assert (body["basis"], body["reason"]) == CLOSED
     fresh.close()
+
+
+def test_keys_of_another_installation_never_swallow_a_withdrawal(consented: "World", tmp_path: Path) -> None:
+    """Under them everybody looks like a stranger, who has nothing to withdraw."""
+    load_keys(tmp_path / "other keys", create=True)
+    other = consented.customers.__class__(
+        consented.url, tmp_path / "other keys", read_timeout_ms=100, write_timeout_ms=100
+    )
+    client = consented.client(customers=other)
+    for path in ("/v1/me/consents", "/v1/me/consents/personalise_onsite"):
+        assert client("DELETE", path, headers=consented.token("ann")).status_code == 503
+    assert client("GET", "/v1/me/recommendations", headers=consented.token("ann")).json()["basis"] == CLOSED[0]
+    other.close()
+    assert answer(consented) == CONSENTED

@@ -296,3 +296,28 @@ def test_an_unforeseen_error_in_the_store_costs_nobody_the_list(world: "World") 
     answer = world.ask("ann", customers=Odd(world.customers, "standing"))
     assert answer["reason"] == "consent_unavailable"
     assert ids(answer)
+
+
+def test_a_catalogue_that_cannot_be_understood_costs_nobody_an_answer(
+    world: "World", caplog: pytest.LogCaptureFixture
+) -> None:
+    class Damaged(Unreadable):
+        def _fail(self, *_: object, **__: object) -> None:
+            raise ValueError("ann's features are no JSON")
+
+    world.know("ann", ON_SITE)
+    world.buy("ann", "milk")
+    for path in ("/v1/me/recommendations", "/v1/recommendations/default"):
+        answer = world.ask("ann", path, customers=Damaged(world.customers, "catalogue"))
+        assert (answer["basis"], answer["items"]) == ("non_personalised", [])
+    assert "ValueError at" in caplog.text
+    assert "ann's" not in caplog.text
+
+
+def test_what_is_on_the_page_is_not_suggested_to_its_reader(world: "World") -> None:
+    world.know("ann", ON_SITE)
+    world.buy("ann", "milk")
+    answer = world.ask("ann", "/v1/me/recommendations?context=tea")
+    assert answer["basis"] == "personalised"
+    assert ids(answer)[0] == "honey"
+    assert "tea" not in ids(answer)

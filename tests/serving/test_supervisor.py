@@ -67,6 +67,14 @@ def test_a_file_that_is_no_store_is_named(world: "World", tmp_path: Path) -> Non
         prepare(world.config, Environment(world.home, None), database_url=f"sqlite:///{other}")
 
 
+def test_keys_that_do_not_belong_to_the_store_are_named(world: "World", tmp_path: Path) -> None:
+    world.know("ann")
+    (tmp_path / "keys").mkdir(exist_ok=True)
+    (tmp_path / "keys" / "master.key").unlink(missing_ok=True)
+    with pytest.raises(StoreError, match=r"written under master key .*; restore the keys folder"):
+        prepare(world.config, Environment(tmp_path, None), database_url=world.url)
+
+
 def test_the_run_file_is_its_owners_alone_and_reads_back_as_written(world: "World", tmp_path: Path) -> None:
     run = RunFile(home=tmp_path, database_url="postgresql://considerate:secret@host/db", config=world.config)
     path = write_run_file(tmp_path / "run", run)

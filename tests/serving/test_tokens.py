@@ -2,6 +2,8 @@
 
 import base64
 import json
+import socket
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -188,6 +190,31 @@ def test_keys_behind_a_url_that_does_not_answer_are_a_clear_error() -> None:
 
 
 @pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (b"HTTP/1.1 302 Found\r\nLocation: http://attacker.test/jwks.json\r\nContent-Length: 0\r\n\r\n", "302"),
+        (b"no HTTP at all\r\n\r\n", "cannot be fetched"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", "not a JWKS"),
+    ],
+)
+def test_a_key_url_that_redirects_or_answers_nonsense_is_a_clear_error(answer: bytes, says: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        # http here, which AuthConfig refuses: what is under test is what follows the answer.
+        with pytest.raises(ConfigError, match=says):
+            UrlKeys(f"http://127.0.0.1:{server.getsockname()[1]}/jwks.json").refresh()
+        thread.join()
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
         ("{", "not a JWKS"),
@@ -219,10 +246,27 @@ def test_the_development_key_is_its_owners_alone_and_is_made_once(tmp_path: Path
     path = tmp_path / "keys" / "development.pem"
     assert create_development_key(path)
     assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o077 == 0
     first = path.read_bytes()
     assert not create_development_key(path)
     assert path.read_bytes() == first
     assert "PRIVATE" not in jwks_beside(path).read_text()
+
+
+def test_a_development_key_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"development\.pem: cannot be created: .*; check the folder's permissions"):
+        create_development_key(tmp_path / "file" / "development.pem")
+
+
+def test_a_key_set_that_cannot_be_read_keeps_no_other_from_being_read(tmp_path: Path) -> None:
+    create_development_key(tmp_path / "d.pem")
+    auth = AuthConfig(issuer="i", audience="a", jwks=str(tmp_path / "none.json"), development_key=Path("d.pem"))
+    verifier = open_verifier(auth, tmp_path, max_subject=10)
+    with pytest.raises(ConfigError, match=r"none\.json: cannot be read"):
+        verifier.refresh()
+    token = mint_token("ann", ["me"], auth, read_development_key(tmp_path / "d.pem"), at=datetime.now(UTC))
+    assert verifier.verify(token).subject == "ann"
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a key"])

@@ -13,7 +13,16 @@ from considerate.consent.decision import ConsentState
 from considerate.consent.events import ConsentEvent, Head
 from considerate.consent.ledger import append_many, head
 from considerate.consent.notices import NOTICES, Notice
-from considerate.consent.records import ConsentRecord, RejectedRow, count_rules, read_records, write_rejected
+from considerate.consent.purposes import Purpose
+from considerate.consent.records import (
+    MINOR_BANDS,
+    ConsentRecord,
+    RejectedRow,
+    count_rules,
+    read_records,
+    time_of,
+    write_rejected,
+)
 from considerate.errors import ConsentError
 from considerate.store.engine import writing
 from considerate.store.keys import Keys
@@ -93,8 +102,9 @@ def import_consents(
     # In the order of the acts; of two in the same moment the no comes last, and so it stands.
     records.sort(key=lambda record: (record.event_time, record.state is not ConsentState.GIVEN, record.row))
     with writing(engine) as conn:
-        bands = {record.customer_id: record.age_band for record in records if record.age_band is not None}
-        refs = ensure_subjects(conn, keys, [record.customer_id for record in records], age_bands=bands, at=at)
+        bands = _age_bands(records, rejected, at)
+        customers = [*(record.customer_id for record in records), *bands]
+        refs = ensure_subjects(conn, keys, customers, age_bands=bands, at=at)
         events, repeated, older = _new_events(conn, keys, path.name, records, refs)
         append_many(conn, keys, events, at=at)
         end = head(conn)
@@ -110,15 +120,33 @@ def import_consents(
     )
 
 
+def _age_bands(records: Sequence[ConsentRecord], rejected: Sequence[RejectedRow], at: datetime) -> dict[str, str]:
+    """Give the latest band that the file says of each customer; of two in the same moment the minor's stands.
+
+    A yes that is left out because a minor gave it still says that she is one.
+    """
+    said = [(one.event_time, one.age_band, one.customer_id) for one in records if one.age_band is not None]
+    for row in rejected:
+        if row.values.get("age_band") in MINOR_BANDS and row.values["customer_id"].strip():
+            said.append((time_of(row.values["event_time"]) or at, row.values["age_band"], row.values["customer_id"]))
+    said.sort(key=lambda one: (one[0], one[1] in MINOR_BANDS))
+    return {customer: band for _, band, customer in said}
+
+
 def _refuse_lost_withdrawals(path: Path, rejected: Sequence[RejectedRow], left_out: Path | None) -> None:
     # A yes that is lost is asked for again. A no that is lost would be ignored.
-    lost = [row for row in rejected if row.values["state"] != "given" and row.rule != "unknown_purpose"]
+    lost = [row for row in rejected if row.values["state"] != "given" and not _of_another_purpose(row)]
     if lost:
         counts = ", ".join(f"{rule} {n}" for rule, n in count_rules(lost).items())
         raise ConsentError(
             f"{path}: {len(lost)} rows that do not say `given` cannot be understood ({counts}), and each may withdraw "
             f"a consent; nothing was recorded: correct the rows listed in {left_out}, then import the file again"
         )
+
+
+def _of_another_purpose(row: RejectedRow) -> bool:
+    # `Train_Models ` is ours, misspelt.
+    return row.rule == "unknown_purpose" and row.values["purpose"].strip().casefold() not in list(Purpose)
 
 
 def _new_events(

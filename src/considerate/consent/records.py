@@ -20,12 +20,13 @@ from considerate.store.subjects import AGE_BANDS
 REQUIRED = ("customer_id", "purpose", "state", "event_time", "notice_id", "notice_version")
 OPTIONAL = ("locale", "age_band", "jurisdiction")
 STATES = {state.value: state for state in (ConsentState.GIVEN, ConsentState.REFUSED, ConsentState.WITHDRAWN)}
+MINOR_BANDS = tuple(band for band in AGE_BANDS if band not in ("adult", "unknown"))
 
 RULES = {
     "no_customer": "customer_id is empty",
     "unknown_purpose": f"purpose is none of {', '.join(Purpose)}",
     "unknown_state": f"state is none of {', '.join(STATES)}",
-    "bad_time": "event_time is not a time such as 2025-03-01T09:30:00+01:00",
+    "bad_time": "event_time is not a time since 1970 such as 2025-03-01T09:30:00+01:00",
     "future_time": "event_time lies in the future",
     "unknown_age_band": f"age_band is none of {', '.join(AGE_BANDS)}",
     "unknown_notice": "the notice is not known here in that version and language: nobody can say what was agreed to",
@@ -79,6 +80,8 @@ def read_records(
         The file cannot be read, has no rows or lacks a column.
     """
     table = _read(path)
+    if twice := [name for name, n in Counter(table.column_names).items() if n > 1]:
+        raise DataError(f"{path}: column {', '.join(twice)} is there more than once; rename or remove one")
     missing = [name for name in REQUIRED if name not in table.column_names]
     if missing:
         raise DataError(
@@ -132,7 +135,7 @@ def _check(  # noqa: PLR0911 - a list of rules reads best as a list
     state = STATES.get(values["state"])
     if state is None:
         return "unknown_state"
-    event_time = _time(values["event_time"])
+    event_time = time_of(values["event_time"])
     if event_time is None:
         return "bad_time"
     if event_time > at:
@@ -147,7 +150,7 @@ def _check(  # noqa: PLR0911 - a list of rules reads best as a list
         known = notices.get(notice.notice_id)
         if known is None or not 1 <= notice.notice_version <= known.version or notice.locale not in known.texts:
             return "unknown_notice"
-        if age_band not in (None, "adult", "unknown"):
+        if age_band in MINOR_BANDS:
             return "minor"
         if not evidence:
             return "no_evidence"
@@ -158,7 +161,8 @@ def _check(  # noqa: PLR0911 - a list of rules reads best as a list
         state=state,
         event_time=event_time,
         notice=notice,
-        age_band=age_band,
+        # Not to know is no news: it takes nothing back that the shop has said elsewhere.
+        age_band=None if age_band == "unknown" else age_band,
         jurisdiction=values.get("jurisdiction") or None,
         evidence=evidence,
     )
@@ -175,7 +179,7 @@ def _read(path: Path) -> pa.Table:
             names = pa_csv.open_csv(file).schema.names
         types = {name: pa.string() for name in names}
         return pa_csv.read_csv(path, convert_options=pa_csv.ConvertOptions(column_types=types, null_values=[]))
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path}: not a readable CSV (UTF-8) or Parquet file: {reason}; export it again") from error
     except OSError as error:
@@ -193,12 +197,14 @@ def _text(path: Path, name: str, column: Any) -> list[str]:
         ) from error
 
 
-def _time(text: str) -> datetime | None:
+def time_of(text: str) -> datetime | None:
+    """Read an `event_time`, UTC unless it says otherwise; None where it is no time since 1970."""
     try:
         time = datetime.fromisoformat(text.strip())
-    except ValueError:
+        time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    return time if time.year >= 1970 else None
 
 
 def _version(text: str) -> int:

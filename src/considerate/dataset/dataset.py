@@ -32,7 +32,7 @@ class Dataset:
     items
         Item index i is `items.ids[i]`; sorted.
     events
-        Oldest first; returns are netted against what they cancel.
+        Oldest first, returns among them: only a cut says which of them are known (see `net_of_returns`).
     consent
         The gate's report: on what consent these events may be used.
     """
@@ -69,7 +69,7 @@ class Dataset:
             position=position[order],
             channel=channel[order],
         )
-        return cls(customers, items, cancel_returns(events), consented.report)
+        return cls(customers, items, events, consented.report)
 
     @property
     def end(self) -> datetime | None:
@@ -95,6 +95,22 @@ class Dataset:
         new_index = np.where(keep, np.cumsum(keep) - 1, -1).astype(np.int32)
         ids = tuple(id_ for id_, kept in zip(self.items.ids, keep, strict=True) if kept)
         return replace(self, items=IdMap(ids), events=self.events.reindexed(new_index))
+
+    def net_of_returns(self) -> "Dataset":
+        """Take out the returns and what they cancel; the same data set where there is none.
+
+        To be asked of each side of a cut: a return of next month must not take a purchase out of this month's data.
+        """
+        netted = cancel_returns(self.events)
+        return self if netted is self.events else replace(self, events=netted)
+
+    def of_active_customers(self) -> "Dataset":
+        """Leave out the customers without any event: whoever comes after a cut must not even be counted before it."""
+        active = np.flatnonzero(np.diff(self.events.indptr))
+        if len(active) == len(self.customers):
+            return self
+        ids = tuple(self.customers.ids[c] for c in active.tolist())
+        return replace(self, customers=IdMap(ids), events=self.events.take(active))
 
     def in_canonical_order(self) -> "Dataset":
         """Order the customers by what they did instead of by who they are.

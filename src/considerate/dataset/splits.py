@@ -24,7 +24,8 @@ def temporal_split(dataset: Dataset, cut: datetime) -> tuple[Dataset, Dataset]:
     Returns
     -------
     tuple[Dataset, Dataset]
-        Train and test. Both keep the id maps of `dataset`, so a customer or item may be without events in either.
+        Train and test. Both keep the id maps of `dataset`, so a customer or item may be without events in either, and
+        its returns: each side nets them on its own.
 
     Raises
     ------

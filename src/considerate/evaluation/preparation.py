@@ -39,7 +39,7 @@ class Prepared:
     protocol
         Name of the protocol.
     dataset
-        All consented events, for the fit that is registered.
+        All consented events as they happened, for the fit that is registered.
     data_digest
         SHA-256 of them.
     fold

@@ -156,14 +156,16 @@ def _temporal(dataset: Dataset, protocol: TemporalProtocol, *, final: bool) -> t
         dataset, _ = temporal_split(dataset, cut)
         cut -= span
     train, judged = temporal_split(dataset, cut)
-    return train, judged.events, cut
+    # After the cut, each side on its own: a later return must not take a purchase out of train.
+    return train.net_of_returns(), judged.net_of_returns().events, cut
 
 
 def _fixed(
     dataset: Dataset, protocol: FixedProtocol, public_test: Dataset | None, rng: np.random.Generator
 ) -> tuple[Dataset, Histories, None]:
+    dataset = dataset.net_of_returns()
     if public_test is not None:
-        return dataset, _aligned(public_test, dataset), None
+        return dataset, _aligned(public_test.net_of_returns(), dataset), None
     held_out = rng.random(dataset.events.n_events) < protocol.development_share
     return replace(dataset, events=dataset.events.where(~held_out)), dataset.events.where(held_out), None
 

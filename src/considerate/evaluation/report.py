@@ -16,6 +16,7 @@ from considerate.evaluation.confidence import intervals
 from considerate.evaluation.evaluate import SEGMENTS, Judged
 
 _SHOWN = ("ndcg", "map", "recall", "hit_rate", "coverage", "novelty")
+_MEASURED = ("fit_seconds", "evaluation_seconds", "peak_mb")
 
 
 Say = Callable[[str], None]
@@ -103,7 +104,8 @@ def print_report(screen: Console, title: str, found: Sequence[Figure], facts: Ma
 def json_line(found: Iterable[Figure], more: Mapping[str, Any]) -> str:
     """Give the one line that ends a pipeline's output: rows, ok, and what else is worth keeping.
 
-    A training run has no reach to meet, so `reach` is null and `ok` true.
+    Seconds and memory among `more` become rows too, under their names in MLflow. A training run has no reach to meet,
+    so `reach` is null and `ok` true.
     """
     rows = [
         {
@@ -118,7 +120,13 @@ def json_line(found: Iterable[Figure], more: Mapping[str, Any]) -> str:
         }
         for figure in found
     ]
-    return json.dumps({"rows": rows, "ok": True, **more}, allow_nan=False)
+    rows += [
+        {"name": name, "value": more[name], "baseline": None, "reach": None, "ok": True}
+        for name in _MEASURED
+        if name in more
+    ]
+    others = {name: value for name, value in more.items() if name not in _MEASURED}
+    return json.dumps({"rows": rows, "ok": True, **others}, allow_nan=False)
 
 
 @contextmanager

@@ -14,10 +14,12 @@ def public_name(format_: str, url: str) -> str:
 
     >>> public_name("postgresql", "postgresql://shop:secret@db/orders")
     'postgresql://shop@db/orders'
+    >>> public_name("postgresql", "postgresql://shop:p@ss@db/orders")
+    'postgresql://shop@db/orders'
     """
     if format_ == "sqlite":
         return url
-    return re.sub(r"(password=)[^&\s]*", r"\1...", re.sub(r"://([^:/@]*):[^@]*@", r"://\1@", url))
+    return re.sub(r"(password=)[^&\s]*", r"\1...", re.sub(r"://([^:/@]*):\S*@", r"://\1@", url))
 
 
 def fetch(format_: str, url: str, query: str) -> pa.Table:

@@ -19,9 +19,10 @@ def fit_model(
 ) -> Artefact:
     """Fit the model that a TOML describes, under the terms on which the data were given.
 
-    Items with fewer than `k_item` distinct customers leave first, and explicit pairs of items with fewer than `k_pair`
-    never enter. Customers are taken in an order that depends on what they did alone. So the artefact is the same,
-    byte for byte, as that of a fit on data where those who are left out never existed.
+    Returns are netted, then items with fewer than `k_item` distinct customers leave, and explicit pairs of items with
+    fewer than `k_pair` never enter. Customers of whom nothing is left do not count; the others are taken in an order
+    that depends on what they did alone. So the artefact is the same, byte for byte, as that of a fit on data where
+    those who are left out never existed.
 
     Parameters
     ----------
@@ -30,7 +31,7 @@ def fit_model(
     path
         Where it was read: opens each message, and components are found beside it.
     dataset
-        Consented.
+        Consented; returns netted already or not.
     consent
         Thresholds `k_item` and `k_pair`.
     rng
@@ -45,6 +46,7 @@ def fit_model(
         No item is left.
     """
     check_model(config, path)
+    dataset = dataset.net_of_returns()
     terms = replace(dataset.consent, k_item=consent.k_item, k_pair=consent.k_pair)
     common = dataset.customers_per_item() >= consent.k_item
     if not common.any():
@@ -53,7 +55,7 @@ def fit_model(
             f"nothing can be fitted on {len(dataset.items)} items of {len(dataset.customers)} customers: "
             "collect more consent, or lower k_item in [consent] (not below 5)"
         )
-    known = replace(dataset.restricted_to(common).in_canonical_order(), consent=terms)
+    known = replace(dataset.restricted_to(common).of_active_customers().in_canonical_order(), consent=terms)
     return _fit(config, path, known, rng)
 
 

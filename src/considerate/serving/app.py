@@ -56,6 +56,8 @@ def create_app(resources: Resources) -> FastAPI:
         summary="Recommendations that ask first.",
         docs_url=None,
         redoc_url=None,
+        # A redirect would repeat the path, and lead to whatever host the caller named.
+        redirect_slashes=False,
     )
     add_problem_answers(app)
 

@@ -24,7 +24,7 @@ from considerate.store.catalogue import catalogue_version, read_catalogue
 from considerate.store.engine import open_store, reading, writing
 from considerate.store.interactions import HistoryReader, NewEvent, append_events
 from considerate.store.keys import Keys, load_keys
-from considerate.store.subjects import ensure_subjects, find_subject
+from considerate.store.subjects import check_keys, ensure_subjects, find_subject
 
 log = logging.getLogger(__name__)
 
@@ -177,6 +177,8 @@ class StoredCustomers:
         """Record the end of a yes."""
         keys = self._key_ring()
         with self._writes.transaction() as conn:
+            # Under other keys everybody is a stranger, and the withdrawal of a stranger changes nothing.
+            check_keys(conn, keys)
             subject = find_subject(conn, keys.lookup(customer_id))
             if subject is None:
                 return None

@@ -42,16 +42,25 @@ def development_key_path(config: AuthConfig, home: Path) -> Path:
 
 
 def create_development_key(path: Path) -> bool:
-    """Create the key (0600) and its JWKS unless there is one; say whether it did."""
+    """Create the key (0600) and its JWKS unless there is one; say whether it did.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be written, or what is there is no Ed25519 key.
+    """
     if path.exists():
         _write_jwks(read_development_key(path), path)
         return False
     key = Ed25519PrivateKey.generate()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    _write_jwks(key, path)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        _write_jwks(key, path)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be created: {error.strerror}; check the folder's permissions") from error
     return True
 
 

@@ -65,7 +65,7 @@ def own_list(
 ) -> tuple[Listed, ...]:
     """Make the list that follows from a customer's own history."""
     scores = served.artefact.score(history, at=at, goal=wish.goal)
-    exclude = [_indices(served, wish.exclude), _dismissed(history)]
+    exclude = [_indices(served, (*wish.exclude, *wish.context)), _dismissed(history)]
     if wish.goal == "new":
         exclude.append(history.item)
     items = _pick(scores, shelf, wish, audience, np.concatenate(exclude))

@@ -19,6 +19,7 @@ import numpy as np
 from considerate.errors import ArtefactError
 from considerate.ranking.history import Channel, History, Kind
 from considerate.ranking.scores import Artefact, Goal
+from considerate.serving.problems import place_of
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +93,7 @@ class WatchedModels:
         if stamp is None or stamp == self._seen:
             return "unchanged"
         self._seen = stamp
+        kept = "none" if self._current is None else self._current.version
         try:
             version = read_pointer(self._folder).version
             folder = self._folder / version
@@ -100,8 +102,10 @@ class WatchedModels:
                 raise ArtefactError(f"{folder}: fitted on assumed consent, which is never served; fit it on the ledger")
             warm_up(artefact, at=self._now())
         except ArtefactError as error:
-            kept = "none" if self._current is None else self._current.version
             log.error("model refused, kept %s: %s", kept, error)
+            return "refused"
+        except Exception as error:  # its files are intact and yet it fails at its first score: a worker must not
+            log.error("model refused, kept %s: %s", kept, place_of(error))
             return "refused"
         self._current = Served(version, artefact, {item: row for row, item in enumerate(artefact.item_ids)})
         log.info("model %s in use, %d items", version, len(artefact.item_ids))

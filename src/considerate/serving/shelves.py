@@ -135,8 +135,10 @@ class Shelves:
         if catalogue is None:
             bare = stock_shelf(Catalogue.empty(), () if served is None else served.artefact.item_ids)
             return replace(bare, sold=np.zeros(len(bare.item_ids), np.bool_))
-        if self._laid_out is not None and self._laid_out[0] is catalogue and self._laid_out[1] is served:
-            return self._laid_out[2]
+        # Read once: the thread that settles a new model may replace it between two looks.
+        laid_out = self._laid_out
+        if laid_out is not None and laid_out[0] is catalogue and laid_out[1] is served:
+            return laid_out[2]
         shelf = stock_shelf(catalogue, catalogue.item_ids if served is None else served.artefact.item_ids)
         self._laid_out = (catalogue, served, shelf)
         if len(shelf.item_ids) and (shelf.limits == AGE_UNKNOWN).all():

@@ -168,6 +168,10 @@ def _without(history: History, keep: Bool) -> History:
 def _suggest_to_all(
     counter: Counter, served: Served | None, wish: Wish, reason: Reason, reader: _Everybody, *, at: datetime
 ) -> Suggestions:
-    shelf = counter.shelves.shelf(counter.customers.catalogue(), served)
-    items = everybodys_list(served, shelf, wish, reader.age, at=at)
+    try:
+        shelf = counter.shelves.shelf(counter.customers.catalogue(), served)
+        items = everybodys_list(served, shelf, wish, reader.age, at=at)
+    except Exception as error:  # the page gets an answer, and nothing that could not be checked
+        log.error("no list at all can be made: %s", place_of(error))
+        items = ()
     return Suggestions(False, reason, served.version if served else None, reader.consent_epoch, items)

@@ -20,8 +20,9 @@ from considerate.serving.run_file import RunFile, write_run_file
 from considerate.serving.tokens import open_verifier
 from considerate.settings.environment import Environment, child_environment
 from considerate.settings.service import ServiceConfig
-from considerate.store.engine import open_store
-from considerate.store.keys import load_keys
+from considerate.store.engine import open_store, reading
+from considerate.store.keys import Keys, load_keys
+from considerate.store.subjects import check_keys
 
 log = logging.getLogger(__name__)
 
@@ -53,10 +54,18 @@ def prepare(config: ServiceConfig, environment: Environment, *, database_url: st
     open_verifier(config.auth, home, max_subject=config.limits.id_characters).refresh()
     url = database_url or config.store.url or Environment(home, None).database_url
     run = RunFile(home=home, database_url=url, config=config)
-    load_keys(run.keys, create=True)
-    open_store(url, create=True).dispose()
+    _check_store(url, load_keys(run.keys, create=True))
     _refuse_taken_port(config.host, config.port)
     return run
+
+
+def _check_store(url: str, keys: Keys) -> None:
+    engine = open_store(url, create=True)
+    try:
+        with reading(engine) as conn:
+            check_keys(conn, keys)
+    finally:
+        engine.dispose()
 
 
 def _refuse_open_development_key(config: ServiceConfig) -> None:

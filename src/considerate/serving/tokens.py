@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -98,9 +99,21 @@ class Verifier:
             raise InvalidToken(type(error).__name__) from error
 
     def refresh(self) -> None:
-        """Read every key set again; may block."""
+        """Read every key set again; may block.
+
+        Raises
+        ------
+        ConfigError
+            One could not be read; the others were.
+        """
+        failed: ConfigError | None = None
         for keys in self._keys:
-            keys.refresh()
+            try:
+                keys.refresh()
+            except ConfigError as error:
+                failed = error
+        if failed is not None:
+            raise failed
 
     def _verify(self, token: str) -> Caller:
         if len(token) > MAX_TOKEN_CHARACTERS:
@@ -176,6 +189,16 @@ class FileKeys:
         self._stamp = (stat.st_mtime_ns, stat.st_size)
 
 
+class _StayThere(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: it could lead from https to where anyone may answer."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Refuse."""
+
+
+_NO_REDIRECTS = urllib.request.build_opener(_StayThere)
+
+
 class UrlKeys:
     """A JWKS behind https, fetched at start and then in the background, never because of a request."""
 
@@ -196,9 +219,9 @@ class UrlKeys:
             The answer is no JWKS of public keys, or there is none. The keys fetched before stay.
         """
         try:
-            with urllib.request.urlopen(self._url, timeout=FETCH_SECONDS) as answer:  # noqa: S310 - https only, see AuthConfig
+            with _NO_REDIRECTS.open(self._url, timeout=FETCH_SECONDS) as answer:
                 text = answer.read(1_048_576)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, HTTPException) as error:
             raise ConfigError(
                 f"{self._url}: cannot be fetched: {error}; check [auth] jwks and the network, or use a file"
             ) from error

@@ -114,6 +114,8 @@ class Worker:
             self._verifier.refresh()
         except ConfigError as error:
             log.error("keys stay as they are: %s", error)
+        except Exception as error:  # the watch must outlive whatever one answer holds: a revoked key must go
+            log.error("keys stay as they are: %s", type(error).__name__)
 
 
 def loaded(names: Iterable[str]) -> list[str]:

@@ -145,14 +145,25 @@ def bind_keys(conn: Connection, keys: Keys) -> None:
         The store was written under another master key: under these its customers would all look new.
     """
     require_writing(conn)
-    known = conn.execute(select(key_check.c.fingerprint)).scalar()
-    if known is None:
+    if not check_keys(conn, keys):
         conn.execute(insert_new(conn, key_check), {"id": 1, "fingerprint": keys.fingerprint})
-    elif known != keys.fingerprint:
+
+
+def check_keys(conn: Connection, keys: Keys) -> bool:
+    """Say whether the store is tied to these keys; False while nothing has been written.
+
+    Raises
+    ------
+    StoreError
+        The store was written under another master key.
+    """
+    known = conn.execute(select(key_check.c.fingerprint)).scalar()
+    if known is not None and known != keys.fingerprint:
         raise StoreError(
             f"master key {keys.fingerprint}: this database was written under master key {known}; "
             "restore the keys folder that belongs to it"
         )
+    return known is not None
 
 
 def _insert_subjects(
