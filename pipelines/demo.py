@@ -38,7 +38,8 @@ def main(
     screen, at = wide_console(), datetime.now(UTC)
     with clear_exits(), empty_home(read_environment().home / "demo") as home:
         environment = Environment(home=home, data=read_environment().data)
-        port, mlflow_port = free_port(port, screen), free_port(mlflow_port, screen)
+        port = free_port(port, screen)
+        mlflow_port = free_port(mlflow_port, screen, besides=port)
         screen.rule("A year of purchases, and who agreed to what")
         world = build_world(read_toml(SOURCE, DataConfig), environment, screen, at=at)
         screen.rule("Four models, trained on those who allow it")

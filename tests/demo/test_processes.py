@@ -21,6 +21,17 @@ def test_a_taken_port_is_left_alone_and_the_next_free_one_is_named() -> None:
     assert f"Port {port} is taken; using {found}." in said.getvalue()
 
 
+def test_two_servers_never_get_one_port() -> None:
+    console = Console(file=io.StringIO())
+    first = free_port(18_500, console)
+    assert free_port(first, console, besides=first) > first
+
+
+def test_where_every_port_is_taken_the_range_is_named() -> None:
+    with pytest.raises(ServingError, match="ports 65536 to 65585 are all taken; stop a server or choose another"):
+        free_port(65_536, Console(file=io.StringIO()))
+
+
 def test_a_server_is_awaited_and_stopped_by_its_own_process_id(tmp_path: Path) -> None:
     port = free_port(18_000, Console(file=io.StringIO()))
     command = ["python", "-m", "http.server", str(port), "--bind", "127.0.0.1"]

@@ -70,18 +70,33 @@ def wait_for_ctrl_c() -> None:
 
 def stop_on_sigterm() -> None:
     """Let SIGTERM end the program as Ctrl-C does, so that what it started is stopped too."""
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
 
 
-def free_port(wanted: int, console: Console) -> int:
+def free_port(wanted: int, console: Console, *, besides: int | None = None) -> int:
     """Give `wanted`, or the next port of this machine's loopback that nobody listens on, and say so.
+
+    Parameters
+    ----------
+    wanted
+        Where to start.
+    console
+        Told where another port is taken.
+    besides
+        A port that is free now and promised to another server.
 
     Raises
     ------
     ServingError
         50 ports in a row are taken.
     """
-    for port in range(wanted, wanted + 50):
+    for port in range(wanted, min(wanted + 50, 65_536)):
+        if port == besides:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

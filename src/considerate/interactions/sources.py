@@ -85,7 +85,13 @@ def number_of(connection: duckdb.DuckDBPyConnection, query: str) -> int:
 
 @contextmanager
 def connect() -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
-    """Open an in-memory DuckDB that fetches nothing from the network, and a private folder that ends with it."""
+    """Open an in-memory DuckDB that fetches nothing from the network, and a private folder that ends with it.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Ctrl-C during a query, which DuckDB would report as an error of its own.
+    """
     with tempfile.TemporaryDirectory(prefix="considerate-") as folder:
         settings: dict[str, str | bool | int | float | list[str]] = {
             "autoinstall_known_extensions": False,
@@ -94,7 +100,12 @@ def connect() -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
         }
         with duckdb.connect(":memory:", config=settings) as connection:
             connection.execute("SET TimeZone = 'UTC'")
-            yield connection, Path(folder)
+            try:
+                yield connection, Path(folder)
+            except RuntimeError as error:
+                if str(error) == "Query interrupted":
+                    raise KeyboardInterrupt from error
+                raise
 
 
 @contextmanager
