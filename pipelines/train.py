@@ -62,7 +62,9 @@ def main(
     protocol: Annotated[str | None, typer.Option(help="A [protocol.NAME] table of the data TOML.")] = None,
     final: Annotated[bool, typer.Option("--final", help="Judge on the test part.")] = False,
     register: Annotated[bool, typer.Option("--register", help="Refit on everything and register the result.")] = False,
-    changes: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE over the model TOML.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE over the model TOML; KEY= leaves KEY out.")
+    ] = None,
 ) -> None:
     """Fit one model, judge it beside popularity, and keep the run in MLflow."""
     environment, screen = read_environment(), Console(stderr=True)

@@ -71,6 +71,12 @@ def test_overrides_are_toml_values_with_dotted_keys_over_the_file(tmp_path: Path
     assert model.seed == 3
 
 
+def test_an_override_without_a_value_takes_the_key_out(tmp_path: Path) -> None:
+    path = written(tmp_path, 'algorithm = "popularity"\n[params]\nhalf_life_days = 28')
+    assert read_toml(path, ModelConfig, ["params.half_life_days="]).params == {}
+    assert read_toml(path, ModelConfig, ["params.never_there="]).params == {"half_life_days": 28}
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -1,7 +1,7 @@
 """What customers did, as arrays: the only thing about a person that a model ever sees, and never keeps."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 import numpy as np
@@ -79,6 +79,20 @@ class History:
     def __len__(self) -> int:
         return len(self.item)
 
+    def take(self, rows: Int64 | Bool) -> "History":
+        """Keep the events at `rows` (indices, or (n,) whether each is kept); all else about the customer stays."""
+        lines = self.order_line
+        return replace(
+            self,
+            item=self.item[rows],
+            kind=self.kind[rows],
+            value=self.value[rows],
+            time=self.time[rows],
+            position=self.position[rows],
+            channel=self.channel[rows],
+            order_line=None if lines is None else tuple(np.array(lines, dtype=object)[rows].tolist()),
+        )
+
     @classmethod
     def empty(cls) -> "History":
         """Give the history of a customer of whom nothing may be known."""
@@ -146,21 +160,16 @@ class Histories:
     def where(self, keep: Bool) -> "Histories":
         """Keep the events that (n_events,) `keep` marks; every customer stays, with fewer events or none."""
         counts = np.concatenate([[0], np.cumsum(keep, dtype=np.int64)])
-        return Histories(
-            indptr=counts[self.indptr],
-            item=self.item[keep],
-            kind=self.kind[keep],
-            value=self.value[keep],
-            time=self.time[keep],
-            position=self.position[keep],
-            channel=self.channel[keep],
-        )
+        return self._picked(counts[self.indptr], keep)
 
     def take(self, customers: Int64) -> "Histories":
         """Give the customers at (m,) `customers`, in that order."""
         starts, sizes = self.indptr[customers], np.diff(self.indptr)[customers]
         indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         rows = np.arange(indptr[-1], dtype=np.int64) + np.repeat(starts - indptr[:-1], sizes)
+        return self._picked(indptr, rows)
+
+    def _picked(self, indptr: Int64, rows: Int64 | Bool) -> "Histories":
         return Histories(
             indptr=indptr,
             item=self.item[rows],

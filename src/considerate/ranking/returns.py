@@ -33,17 +33,7 @@ def cancel_returns_of(history: History) -> History:
         return history
     block = as_histories(history)
     keep, value = _net(block.customer, block.item, block.kind, block.value)
-    lines = history.order_line
-    return replace(
-        history,
-        item=history.item[keep],
-        kind=history.kind[keep],
-        value=value[keep],
-        time=history.time[keep],
-        position=history.position[keep],
-        channel=history.channel[keep],
-        order_line=None if lines is None else tuple(line for line, kept in zip(lines, keep, strict=True) if kept),
-    )
+    return replace(history, value=value).take(keep)
 
 
 def _net(customer: Int64, item: Int32, kind: Int8, value: Float32) -> tuple[Bool, Float32]:

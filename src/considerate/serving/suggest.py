@@ -7,7 +7,7 @@ from datetime import datetime
 from considerate.consent.decision import Decision, Policy, Reason, age_allowed, effective
 from considerate.consent.purposes import Purpose
 from considerate.errors import StoreError
-from considerate.ranking.history import Bool, Channel, History
+from considerate.ranking.history import Channel, History
 from considerate.ranking.returns import cancel_returns_of
 from considerate.serving.customers import Customers, Standing
 from considerate.serving.lists import Listed, Wish, everybodys_list, own_list
@@ -146,23 +146,8 @@ def _own_history(
     channels = frozenset({Channel.ONLINE, Channel.STORE} if link else {Channel.ONLINE})
     history = counter.customers.history(standing, served.index, channels)
     if not sensitive:
-        history = _without(history, ~shelf.sensitive[history.item])
+        history = history.take(~shelf.sensitive[history.item])
     return cancel_returns_of(history)
-
-
-def _without(history: History, keep: Bool) -> History:
-    if keep.all():
-        return history
-    lines = history.order_line
-    return History(
-        item=history.item[keep],
-        kind=history.kind[keep],
-        value=history.value[keep],
-        time=history.time[keep],
-        position=history.position[keep],
-        channel=history.channel[keep],
-        order_line=None if lines is None else tuple(line for line, kept in zip(lines, keep, strict=True) if kept),
-    )
 
 
 def _suggest_to_all(

@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,7 +63,7 @@ def read_toml(path: Path, model: type[S], overrides: Sequence[str] = ()) -> S:
         The pydantic class to fill.
     overrides
         `key=value` pairs with dotted keys, applied over the file; the value is TOML (`params.factors=64`),
-        or a plain string where it is not.
+        or a plain string where it is not. `key=` takes the key out, so that its default holds.
 
     Raises
     ------
@@ -91,13 +92,15 @@ def _apply(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ConfigError(f"--set {override}: must be key=value, such as params.factors=64")
-    try:
+    value: object = text
+    with suppress(tomllib.TOMLDecodeError):
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
     *parents, last = key.split(".")
     for parent in parents:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
             raise ConfigError(f"--set {override}: {parent} is a single value, not a table; name a key in a table")
-    values[last] = value
+    if text:
+        values[last] = value
+    else:
+        values.pop(last, None)

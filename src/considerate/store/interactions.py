@@ -212,13 +212,4 @@ def _capped(history: History, max_items: int) -> History:
         position=np.arange(len(history), dtype=np.int64),
         channel=history.channel,
     )
-    kept = newest_items(alone, max_items).position
-    return History(
-        item=history.item[kept],
-        kind=history.kind[kept],
-        value=history.value[kept],
-        time=history.time[kept],
-        position=history.position[kept],
-        channel=history.channel[kept],
-        order_line=None if history.order_line is None else tuple(history.order_line[row] for row in kept.tolist()),
-    )
+    return history.take(newest_items(alone, max_items).position)
