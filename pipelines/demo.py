@@ -15,7 +15,7 @@ from considerate.demo.comparison import best, print_comparison
 from considerate.demo.processes import free_port, mlflow_ui, service, stop_on_sigterm, wait_for_ctrl_c
 from considerate.demo.shop import open_shop
 from considerate.demo.stage import build_world, empty_home
-from considerate.demo.tour import walk, wide_console
+from considerate.demo.tour import say_addresses, walk, wide_console
 from considerate.evaluation.report import steps
 from considerate.settings.data import DataConfig
 from considerate.settings.environment import Environment, read_environment
@@ -40,6 +40,7 @@ def main(
         environment = Environment(home=home, data=read_environment().data)
         port = free_port(port, screen)
         mlflow_port = free_port(mlflow_port, screen, besides=port)
+        screen.print("Loading, training and the tour take one to two minutes.")
         screen.rule("A year of purchases, and who agreed to what")
         world = build_world(read_toml(SOURCE, DataConfig), environment, screen, at=at)
         screen.rule("Four models, trained on those who allow it")
@@ -57,9 +58,10 @@ def main(
             walk(open_shop(environment, url, world), world.cast, screen)
             took = datetime.now(UTC) - at
             screen.rule(f"Done in {took / timedelta(seconds=1):.0f} s")
-            screen.print(f"The service: {url}/openapi.json   the experiment in MLflow: {mlflow_url}", soft_wrap=True)
-            if not once:
-                screen.print("Both keep running; Ctrl-C stops them.")
+            if once:
+                screen.print("Service and MLflow are stopped now. To keep them running: make demo")
+            else:
+                say_addresses(home, url, mlflow_url, world.cast, screen)
                 wait_for_ctrl_c()
 
 

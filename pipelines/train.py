@@ -59,7 +59,7 @@ def main(
     model_path: Annotated[Path, typer.Argument(metavar="models/NAME.toml")],
     data_path: Annotated[Path, typer.Argument(metavar="configs/DATA.toml")],
     *,
-    protocol: Annotated[str | None, typer.Option(help="A [protocol.NAME] table of the data TOML.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Its table protocol.NAME in the data TOML.")] = None,
     final: Annotated[bool, typer.Option("--final", help="Judge on the test part.")] = False,
     register: Annotated[bool, typer.Option("--register", help="Refit on everything and register the result.")] = False,
     changes: Annotated[

@@ -186,6 +186,41 @@ def test_of_what_a_file_says_about_an_age_the_latest_stands_and_not_to_know_is_n
 
 
 @pytest.mark.parametrize(
+    "ages",
+    [
+        ("16_17", "adult", "16_17"),
+        ("u13", "13_15", "u13"),
+        ("adult", "16_17", "16_17"),
+        ("13_15", "u13", "u13"),
+        ("unknown", "adult", "adult"),
+        ("adult", "adult", "adult"),
+    ],
+)
+def test_an_import_may_set_or_lower_an_age_and_never_raises_one(
+    engine: Engine, keys: Keys, tmp_path: Path, ages: tuple[str, str, str]
+) -> None:
+    known, said, then = ages
+    with writing(engine) as conn:
+        ensure_subjects(conn, keys, ["7"], age_bands={"7": known})
+    report = imported(engine, keys, written(tmp_path, row(state="refused", age_band=said)))
+    assert (report.recorded, report.customers) == ({"refused": 1}, 1)
+    assert age_band(engine, keys) == then
+
+
+def test_an_old_file_makes_no_adult_of_someone_since_found_to_be_a_minor(
+    engine: Engine, keys: Keys, tmp_path: Path
+) -> None:
+    path = written(tmp_path, GOOD)
+    imported(engine, keys, path)
+    assert reason(engine, keys, "7") is Reason.OK
+    with writing(engine) as conn:
+        ensure_subjects(conn, keys, ["7"], age_bands={"7": "16_17"})
+    assert imported(engine, keys, path).repeated == 1
+    assert age_band(engine, keys) == "16_17"
+    assert reason(engine, keys, "7") is Reason.MINOR_OR_AGE_UNKNOWN
+
+
+@pytest.mark.parametrize(
     "notice", [{"notice_version": "2"}, {"notice_version": "0"}, {"notice_version": "one"}, {"locale": "fr"}]
 )
 def test_a_yes_to_words_that_nobody_knows_is_left_out(
@@ -290,6 +325,26 @@ def test_a_quarantine_that_cannot_be_written_stops_the_import(engine: Engine, ke
         import_consents(path, engine, keys, at=AT, quarantine=tmp_path / "file" / "quarantine")
     with reading(engine) as conn:
         assert head(conn).seq == 0
+
+
+def test_the_quarantine_is_its_owners_alone_and_there_whole_or_not_at_all(
+    engine: Engine, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, GOOD, row(form=""))
+    target = imported(engine, keys, path).quarantine
+    assert target is not None
+    assert target.stat().st_mode & 0o777 == 0o600
+    before = target.read_bytes()
+
+    def full_disk(_: pa.Table, file: Any) -> None:
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pq, "write_table", full_disk)
+    with pytest.raises(DataError, match="rejected rows cannot be written: No space left on device"):
+        imported(engine, keys, path)
+    assert [file.name for file in target.parent.iterdir()] == [target.name]
+    assert target.read_bytes() == before
 
 
 def test_given_is_the_only_state_that_a_file_can_permit_with() -> None:

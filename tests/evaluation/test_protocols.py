@@ -129,6 +129,22 @@ def test_a_view_in_train_leaves_the_item_new(world: WorldBuilder) -> None:
     assert asked(fold, fold.targets[1]) == {"ann": {"apple"}}
 
 
+def test_a_like_in_train_leaves_the_item_new_a_rating_does_not(world: WorldBuilder) -> None:
+    """As in the service: a list of goal `new` leaves out what was bought or rated, and nothing else."""
+    rows = [
+        ("bob", "apple", 0.0),
+        ("bob", "bread", 0.0),
+        ("ann", "apple", 1.0, Kind.LIKE),
+        ("ann", "bread", 1.0, Kind.RATING),
+        ("ann", "apple", 9.0),
+        ("ann", "bread", 9.0),
+    ]
+    fold = make_fold(world(rows), WEEK, final=True, rng=rng())
+    new, ids = fold.targets[1], fold.train.items.ids
+    assert asked(fold, new) == {"ann": {"apple"}}
+    assert [ids[item] for item in new.excluded.items] == ["bread"]
+
+
 def test_a_fixed_test_part_is_read_under_the_ids_of_train(world: WorldBuilder) -> None:
     nan = float("nan")
     train = world([("ann", "apple", nan), ("bob", "bread", nan), ("cat", "cider", nan)])

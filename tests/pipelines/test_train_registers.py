@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import train
@@ -16,6 +17,7 @@ from considerate.errors import StoreError, TrackingError
 from considerate.interactions.loading import load_into_store
 from considerate.interactions.reading import read_interactions
 from considerate.ranking.loading import load
+from considerate.recommenders.fitting import fit_model
 from considerate.settings.data import DataConfig
 from considerate.settings.environment import Environment
 from considerate.settings.model import ModelConfig
@@ -25,6 +27,7 @@ from considerate.store.keys import load_keys
 from considerate.store.subjects import ensure_subjects
 from considerate.tracking.client import mlflow_client
 from considerate.tracking.registry import champion_artefact, promote
+from considerate.tracking.training import Training, keep_training
 
 CANARY = "canary-customer-"
 AT = datetime(2026, 4, 1, tzinfo=UTC)
@@ -135,6 +138,22 @@ def test_registration_of_assumed_consent_is_refused_before_the_fit(shop: Any) ->
     with pytest.raises(TrackingError, match=r"consent\.source = assumed"):
         train.train(model, shop.model, prepared, environment, register=True, say=said.append)
     assert said == []
+
+
+def test_a_run_whose_registration_fails_is_taken_back(shop: Any) -> None:
+    environment = Environment(home=shop.home, data=None)
+    prepared = train.prepare(shop.data, environment, None, final=False, at=AT)
+    model = read_toml(shop.model, ModelConfig)
+    artefact = fit_model(model, shop.model, prepared.dataset, prepared.data.consent, np.random.default_rng(0))
+    training = Training(model, "buyers", artefact, (), 0.0, 0.0)
+    # Assumed consent: `train` refuses it before the fit, the registry once more after the run.
+    with pytest.raises(TrackingError, match=r"consent\.source = assumed"):
+        keep_training(environment, prepared, training, register=True)
+    with mlflow_client(environment) as client:
+        experiment = client.get_experiment_by_name("corner_shop")
+        assert experiment is not None
+        assert list(client.search_runs([experiment.experiment_id])) == []
+    assert [path for path in (shop.home / "mlartifacts").rglob("*") if path.is_file()] == []
 
 
 def test_without_a_store_the_message_says_how_to_make_one(shop: Any, invoke: Callable[..., Any]) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from considerate.consent.purposes import Purpose
 from considerate.serving.gpc import signals_gpc
+from considerate.serving.models import OneModel
 
 if TYPE_CHECKING:
     from tests.serving.conftest import World
@@ -83,7 +84,19 @@ def test_who_asks_is_in_the_token_alone(world: "World") -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["n=0", "n=-1", "n=x", "surface=", "surface=nowhere", "mode=all", "what=1", "exclude="]
+    "query",
+    [
+        "n=0",
+        "n=-1",
+        "n=x",
+        "surface=",
+        "surface=nowhere",
+        "mode=all",
+        "what=1",
+        "exclude=",
+        "exclude=a%00",
+        "context=%0A",
+    ],
 )
 def test_a_query_out_of_range_is_422(world: "World", query: str) -> None:
     answer = world.client()("GET", f"/v1/me/recommendations?{query}", headers=world.token("ann"))
@@ -125,6 +138,24 @@ def test_the_default_list_is_the_same_for_all_and_may_be_cached(world: "World") 
     assert len({answer.content for answer in answers}) == 1
     assert answers[0].headers["cache-control"].startswith("public")
     assert "set-cookie" not in answers[0].headers
+
+
+def test_a_default_list_that_is_empty_or_made_without_a_model_is_kept_by_no_cache(world: "World") -> None:
+    class NoCatalogue:
+        """A store whose catalogue could never be read."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(world.customers, name)
+
+        def catalogue(self) -> None:
+            return None
+
+    path = "/v1/recommendations/default"
+    empty = world.client(customers=NoCatalogue())("GET", path)
+    assert (empty.json()["items"], empty.headers.get_list("cache-control")) == ([], ["no-store"])
+    no_model = world.client(models=OneModel(None))("GET", path)
+    assert no_model.json()["items"]
+    assert no_model.headers.get_list("cache-control") == ["no-store"]
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)

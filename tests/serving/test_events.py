@@ -7,6 +7,7 @@ import pytest
 
 from considerate.consent.purposes import Purpose
 from considerate.ranking.history import Channel
+from considerate.serving.customers import Standing
 
 if TYPE_CHECKING:
     from tests.serving.conftest import World
@@ -83,6 +84,39 @@ def test_an_event_sent_twice_is_stored_once_and_ids_are_each_customers_own(world
     assert (stored(world, "ann"), stored(world, "bob")) == (1, 1)
 
 
+def test_a_withdrawal_between_the_question_and_the_writing_wins(world: "World") -> None:
+    world.know("ann", ON_SITE)
+
+    class WithdrawnMeanwhile:
+        """Customers of whom one withdraws as soon as she was found to allow recording."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(world.customers, name)
+
+        def standing(self, customer: str) -> Standing:
+            asked = world.customers.standing(customer)
+            world.customers.withdraw(customer, [ON_SITE], at=world.clock.now)
+            return asked
+
+    client = world.client(customers=WithdrawnMeanwhile())
+    answer = client("POST", "/v1/me/events", json={"events": [view("milk")]}, headers=world.token("ann"))
+    assert statuses(answer) == ["not_recorded"]
+    assert stored(world, "ann") == 0
+
+
+def test_a_page_event_never_stands_in_the_way_of_a_purchase_with_the_same_id(world: "World") -> None:
+    world.know("ann", ON_SITE)
+    page = send(world, "ann", view("milk", "r9"))
+    assert page.json() == {"results": [{"event_id": "r9", "status": "stored"}]}
+    purchase = {"customer_id": "ann", "event_id": "r9", "kind": "purchase", "item_id": "milk"}
+    till = world.client()(
+        "POST", "/v1/events", json={"events": [purchase]}, headers=world.token("till", "events:write")
+    )
+    assert till.json() == {"results": [{"event_id": "r9", "status": "stored"}]}
+    assert statuses(send(world, "ann", view("milk", "r9"))) == ["duplicate"]
+    assert stored(world, "ann") == 2
+
+
 def test_the_till_reports_for_many_customers_and_may_repeat_itself(world: "World") -> None:
     events = [
         {
@@ -122,6 +156,9 @@ def test_a_browser_cannot_assert_a_purchase(world: "World", kind: Any) -> None:
         view(""),
         view("m" * 10_001),
         view("milk", ""),
+        view("milk\x00"),
+        view("milk", "1\n"),
+        view("milk", surface="ho\x7fme"),
         view("milk", timestamp="yesterday"),
         view("milk", timestamp="2026-11-22T12:00:00"),
         view("milk", timestamp="2030-01-01T00:00:00Z"),
@@ -155,6 +192,18 @@ def test_any_customer_id_can_be_reported_and_asks_for_the_same_list(world: "Worl
     world.know(customer, ON_SITE)
     world.buy(customer, "milk")
     assert world.ask(customer)["items"][0] == {"item_id": "tea", "slot": 0, "because": ["milk"]}
+
+
+@pytest.mark.parametrize("field", ["customer_id", "event_id", "item_id", "order_line", "surface"])
+@pytest.mark.parametrize("odd", ["\x00", "\t", "\n", "\x1f", "\x7f"])
+def test_a_control_character_in_what_the_till_reports_is_refused_as_in_loading(
+    world: "World", field: str, odd: str
+) -> None:
+    event = {"customer_id": "ann", "event_id": "1", "kind": "purchase", "item_id": "milk", field: f"a{odd}"}
+    answer = world.client()("POST", "/v1/events", json={"events": [event]}, headers=world.token("till", "events:write"))
+    assert answer.status_code == 422, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["errors"][0]["where"].endswith(field)
 
 
 def test_too_many_events_at_once_are_413(world: "World") -> None:

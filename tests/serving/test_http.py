@@ -274,7 +274,14 @@ def test_while_the_store_is_gone_or_broken_every_page_gets_its_list_and_writes_a
     running.buy(customer, "milk")
     assert running.ask(customer)["basis"] == "personalised"
     database = running.world.home / "considerate.db"
-    aside = database.with_suffix(".aside")
+    aside = running.world.home / "aside"
+
+    def move(source: Path, target: Path) -> None:
+        # The log and its index belong to the database: SQLite loses what they hold if they are parted.
+        for ending in ("", "-wal", "-shm"):
+            file = source.with_name(source.name + ending)
+            if file.exists():
+                file.rename(target.with_name(target.name + ending))
 
     def closed() -> None:
         answers = [running.ask(customer) for _ in range(20)]
@@ -290,14 +297,14 @@ def test_while_the_store_is_gone_or_broken_every_page_gets_its_list_and_writes_a
             answer = running.call(method, path, json=body, headers=running.world.token(customer))
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
 
-    database.rename(aside)
+    move(database, aside)
     try:
         closed()
         database.write_bytes(b"this is no database" * 1000)
         closed()
     finally:
         database.unlink(missing_ok=True)
-        aside.rename(database)
+        move(aside, database)
     assert {running.ask(customer)["basis"] for _ in range(20)} == {"personalised"}
 
 

@@ -2,13 +2,13 @@
 
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from considerate.consent.purposes import Purpose
-from considerate.errors import StoreError
 from considerate.store.keys import load_keys
 
 if TYPE_CHECKING:
@@ -77,10 +77,23 @@ def test_a_backup_that_replaces_the_store_is_read_at_once(consented: "World") ->
     assert answer(consented) == CONSENTED
 
 
-def test_events_of_a_customer_without_a_record_are_refused_by_the_store_itself(world: "World") -> None:
-    standing = world.customers.standing("stranger")
-    with pytest.raises(StoreError, match="without a record"):
-        world.customers.record_own(standing, [], at=world.clock.now)
+def test_a_store_that_replaces_another_brings_its_own_age_limits_although_its_catalogue_counts_the_same(
+    consented: "World",
+) -> None:
+    database = consented.home / "considerate.db"
+    consented.customers.close()
+    other = Path(shutil.copy(database, database.with_suffix(".other")))
+    assert "tea" in [entry["item_id"] for entry in consented.ask("ann")["items"]]
+    with closing(sqlite3.connect(other)) as conn, conn:
+        conn.execute("UPDATE item SET min_age = 99 WHERE item_id = 'tea'")
+    consented.customers.close()
+    shutil.move(other, database)
+    assert "tea" not in [entry["item_id"] for entry in consented.ask("ann")["items"]]
+
+
+def test_events_of_a_customer_without_a_record_are_stored_by_no_road(world: "World") -> None:
+    assert world.customers.record_own("stranger", [], lambda _: True, at=world.clock.now) is None
+    assert world.customers.standing("stranger").subject_ref is None
 
 
 def test_keys_that_are_gone_close_every_list(consented: "World") -> None:

@@ -157,6 +157,48 @@ def test_a_dismissed_item_does_not_come_back_until_liked(world: "World") -> None
     assert "tea" in ids(world.ask("ann"))
 
 
+@pytest.mark.parametrize(
+    ("kind", "new"), [("view", True), ("click", True), ("cart", True), ("like", True), ("rating", False)]
+)
+def test_discover_leaves_out_only_what_was_bought_or_rated(world: "World", kind: str, new: bool) -> None:
+    world.know("ann", ON_SITE)
+    world.buy("ann", "milk")
+    say(world, kind, "tea")
+    assert ("tea" in ids(world.ask("ann", "/v1/me/recommendations?surface=discover&n=50"))) is new
+
+
+@pytest.mark.parametrize(
+    ("kind", "back"),
+    [("view", False), ("click", False), ("like", True), ("cart", True), ("rating", True), ("purchase", True)],
+)
+def test_only_a_clear_yes_takes_a_dismissal_back(world: "World", kind: str, back: bool) -> None:
+    world.know("ann", ON_SITE)
+    world.buy("ann", "milk")
+    say(world, "dismiss", "tea")
+    world.clock.now += timedelta(seconds=1)
+    say(world, kind, "tea")
+    assert ("tea" in ids(world.ask("ann", "/v1/me/recommendations?n=50"))) is back
+    world.clock.now += timedelta(seconds=1)
+    say(world, "dismiss", "tea")
+    assert "tea" not in ids(world.ask("ann", "/v1/me/recommendations?n=50"))
+
+
+def say(world: "World", kind: str, item: str) -> None:
+    event: dict[str, Any] = {"event_id": f"{kind}-{world.clock.now}", "kind": kind, "item_id": item}
+    if kind == "purchase":
+        headers = world.token("till", "events:write")
+        answer = world.client()(
+            "POST",
+            "/v1/events",
+            json={"events": [{**event, "customer_id": "ann", "timestamp": world.clock.now.isoformat()}]},
+            headers=headers,
+        )
+    else:
+        event |= {"value": 4} if kind == "rating" else {}
+        answer = world.client()("POST", "/v1/me/events", json={"events": [event]}, headers=world.token("ann"))
+    assert [result["status"] for result in answer.json()["results"]] == ["stored"]
+
+
 def test_context_moves_the_list_of_someone_who_is_logged_out_and_is_not_listed_itself(world: "World") -> None:
     listed = ids(world.ask("nobody", "/v1/recommendations/default?context=milk"))
     assert listed[:2] == ["tea", "honey"]

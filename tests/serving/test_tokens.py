@@ -222,12 +222,31 @@ def test_a_key_url_that_redirects_or_answers_nonsense_is_a_clear_error(answer: b
         ('{"keys": []}', "holds no signing key"),
         ('{"keys": [{"kty": "oct", "k": "AAAA", "kid": "1"}]}', "public keys only"),
         ('{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "AA", "d": "AA", "kid": "1"}]}', "public keys only"),
+        ('{"keys": [{"kty": "AKP", "pub": "AA", "priv": "AA", "kid": "1"}]}', "public keys only"),
+        ('{"keys": [{"kty": "AKP", "pub": "AA", "kid": "1"}]}', "holds no signing key"),
+        ('{"keys": [{"crv": "Ed25519", "x": "AA", "kid": "1"}]}', "not a JWKS"),
         ('{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "AA", "kid": "1"}]}', "not a JWKS"),
     ],
 )
 def test_a_jwks_of_anything_but_public_keys_is_refused(text: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         parse_jwks(text.encode(), "keys.json")
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        {"kty": "AKP", "alg": "ML-DSA-44", "pub": "AA"},
+        {"kty": "OKP", "crv": "X25519", "x": "AA"},
+        {"kty": "OKP", "crv": "Ed448", "x": "AA"},
+        {"kty": "EC", "crv": "P-192", "x": "AA", "y": "AA"},
+        {"kty": "RSA", "alg": "RSA-OAEP", "n": "AA", "e": "AQAB"},
+    ],
+)
+def test_a_kind_of_key_that_nobody_knows_yet_spares_the_rest_of_its_set(unknown: dict[str, str]) -> None:
+    known = _jwk(Ed25519PrivateKey.generate(), "known")
+    for keys in ([{**unknown, "kid": "new"}, known], [known, {**unknown, "kid": "new"}]):
+        assert list(parse_jwks(json.dumps({"keys": keys}).encode(), "keys.json")) == ["known"]
 
 
 def test_a_missing_key_file_names_the_next_step(tmp_path: Path) -> None:

@@ -172,6 +172,17 @@ def test_a_read_only_store_refuses_writes_and_answers_reads(store_file: Path) ->
     engine.dispose()
 
 
+def test_a_connection_in_use_while_its_engine_is_disposed_is_closed_when_it_is_given_back(store_file: Path) -> None:
+    engine = open_store(url(store_file), create=False)
+    with reading(engine) as conn:
+        raw = conn.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)
+        engine.dispose()
+        assert conn.execute(select(catalogue_state)).all() == []
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        raw.execute("SELECT 1")
+
+
 def test_a_failed_transaction_leaves_nothing(engine: Engine) -> None:
     def fail_half_way() -> None:
         with writing(engine) as conn:

@@ -45,7 +45,7 @@ def inspect(
     from considerate.interactions.inspecting import inspect_file  # noqa: PLC0415
     from considerate.settings.environment import read_environment  # noqa: PLC0415
 
-    guess = inspect_file(file, read_environment())
+    guess = inspect_file(file, read_environment(), name=None if out is None else out.name)
     if out is None:
         print(guess.toml, end="")
         return

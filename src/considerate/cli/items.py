@@ -21,7 +21,7 @@ def import_(
     data: DataFolder = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and report, write nothing.")] = False,
 ) -> None:
-    """Read [items] of a data TOML into the store: new items are added, changed ones replaced, others stay."""
+    """Read the table `items` of a data TOML into the store: new items are added, changed ones replaced, others stay."""
     from considerate.errors import ConfigError  # noqa: PLC0415 - the command line starts fast
     from considerate.interactions.catalogue import read_items_report  # noqa: PLC0415
     from considerate.settings.data import DataConfig  # noqa: PLC0415

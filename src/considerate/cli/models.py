@@ -33,4 +33,4 @@ def promote_(name: Name, version: Annotated[int, typer.Argument(help="Its versio
     from considerate.tracking.registry import promote
 
     promoted = promote(read_environment(), name=name, version=version)
-    print(f"{promoted.label} is the champion")
+    print(f"{promoted.label} is the champion; a service follows it with: considerate serve --set model.name={name}")

@@ -27,8 +27,8 @@ from considerate.errors import ConsentError
 from considerate.store.engine import writing
 from considerate.store.keys import Keys
 from considerate.store.statements import chunks
-from considerate.store.subjects import ensure_subjects
-from considerate.store.tables import consent_current, consent_event, to_micros
+from considerate.store.subjects import AGE_BANDS, ensure_subjects
+from considerate.store.tables import consent_current, consent_event, subject, to_micros
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,10 @@ def import_consents(
 ) -> ImportReport:
     """Record the consents of a CSV or Parquet file, all in one transaction; the same file again adds nothing.
 
+    An age band is taken where none is known or where it is lower than the one that is. It never rises by an import:
+    an old file would make an adult of someone whom the shop has since found to be a minor. A birthday reaches the
+    store with the shop's customer table (`considerate load`).
+
     Parameters
     ----------
     path
@@ -102,9 +106,9 @@ def import_consents(
     # In the order of the acts; of two in the same moment the no comes last, and so it stands.
     records.sort(key=lambda record: (record.event_time, record.state is not ConsentState.GIVEN, record.row))
     with writing(engine) as conn:
-        bands = _age_bands(records, rejected, at)
-        customers = [*(record.customer_id for record in records), *bands]
-        refs = ensure_subjects(conn, keys, customers, age_bands=bands, at=at)
+        said = _age_bands(records, rejected, at)
+        customers = [*(record.customer_id for record in records), *said]
+        refs = ensure_subjects(conn, keys, customers, age_bands=_not_raised(conn, keys, said), at=at)
         events, repeated, older = _new_events(conn, keys, path.name, records, refs)
         append_many(conn, keys, events, at=at)
         end = head(conn)
@@ -131,6 +135,18 @@ def _age_bands(records: Sequence[ConsentRecord], rejected: Sequence[RejectedRow]
             said.append((time_of(row.values["event_time"]) or at, row.values["age_band"], row.values["customer_id"]))
     said.sort(key=lambda one: (one[0], one[1] in MINOR_BANDS))
     return {customer: band for _, band, customer in said}
+
+
+def _not_raised(conn: Connection, keys: Keys, bands: Mapping[str, str]) -> dict[str, str]:
+    """Leave out the bands that are higher than the one in the store; `unknown` is the lowest there is to replace."""
+    lookups = {keys.lookup(customer): customer for customer in bands}
+    kept = dict(bands)
+    for part in chunks(list(lookups)):
+        query = select(subject.c.lookup_hmac, subject.c.age_band).where(subject.c.lookup_hmac.in_(part))
+        for lookup, known in conn.execute(query):
+            if known != "unknown" and AGE_BANDS.index(bands[lookups[lookup]]) > AGE_BANDS.index(known):
+                del kept[lookups[lookup]]
+    return kept
 
 
 def _refuse_lost_withdrawals(path: Path, rejected: Sequence[RejectedRow], left_out: Path | None) -> None:

@@ -1,5 +1,6 @@
 """Consent records that a shop brings along: reading a file and checking each row of it."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -104,16 +105,26 @@ def read_records(
 
 
 def write_rejected(rejected: Sequence[RejectedRow], folder: Path, name: str) -> Path:
-    """Write rejected rows, with their rule and row number, to a Parquet file for whoever corrects them."""
+    """Write rejected rows, with their rule and row number, to a Parquet file for whoever corrects them.
+
+    The file holds personal data: only its owner may read it. It is written whole or not at all.
+    """
+    path = folder / f"{name}.parquet"
+    part = path.with_name(path.name + ".part")
+    columns = {
+        "row": [row.row for row in rejected],
+        "rule": [row.rule for row in rejected],
+        **{column: [row.values[column] for row in rejected] for column in rejected[0].values},
+    }
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{name}.parquet"
-        columns = {
-            "row": [row.row for row in rejected],
-            "rule": [row.rule for row in rejected],
-            **{column: [row.values[column] for row in rejected] for column in rejected[0].values},
-        }
-        pq.write_table(pa.table(columns), path)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        part.unlink(missing_ok=True)
+        try:
+            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                pq.write_table(pa.table(columns), file)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(f"{folder}: rejected rows cannot be written: {error.strerror}; check the folder") from error
     return path

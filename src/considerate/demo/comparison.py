@@ -18,7 +18,7 @@ def print_comparison(prepared: Prepared, models: Sequence[Path], trained: Sequen
     consent = prepared.dataset.consent
     console.print(
         f"Trained on {consent.customers_kept:,} of {consent.customers_total:,} households; judged on the 28 days "
-        "before the last 28, over the whole catalogue."
+        "before the last 28 (the development part; 95 % intervals), over the whole catalogue."
     )
     table = Table(title_justify="left")
     for heading in ("model", "ndcg@10 repeat", "ndcg@10 new", "products shown (new)", "fit"):

@@ -103,7 +103,7 @@ def build_world(config: DataConfig, environment: Environment, console: Console, 
     finally:
         engine.dispose()
     _say_rule(groups, console)
-    titles = dict(zip(catalogue.item_ids, catalogue.title.tolist(), strict=True))
+    titles = {item: " ".join(title.split()) for item, title in zip(catalogue.item_ids, catalogue.title, strict=True)}
     cast = _cast(interactions.table, groups)
     bought = {cast.consenting: _newest_first(interactions.table, cast.consenting)}
     return World(cast, titles, bought)

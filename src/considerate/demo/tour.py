@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -107,6 +108,16 @@ def walk(shop: Shop, cast: Cast, console: Console) -> None:
     _without_record(shop, cast.unasked, console)
     _withdrawal(shop, cast.withdrawing, console)
     _purchase(shop, cast.buying, console)
+
+
+def say_addresses(home: Path, url: str, mlflow_url: str, cast: Cast, console: Console) -> None:
+    """Say where the servers are, and how to ask for a list oneself."""
+    console.print(f"The service: {url}/openapi.json   the experiment in MLflow: {mlflow_url}", soft_wrap=True)
+    console.print("Ask for a list yourself, in another terminal; here as a household that agreed:")
+    token = f"CONSIDERATE_HOME={home} .venv/bin/considerate token --customer {cast.consenting}"
+    path = "/v1/me/recommendations?surface=discover"
+    console.print(f'  curl -H "Authorization: Bearer $({token})" "{url}{path}"', soft_wrap=True, markup=False)
+    console.print("Both keep running; Ctrl-C stops them.")
 
 
 def _with_consent(shop: Shop, customer: str, console: Console) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from considerate.dataset.dataset import Dataset
-from considerate.ranking.history import Histories, Int32, Int64, Kind
+from considerate.ranking.history import OWNED, Histories, Int32, Int64, Kind
 
 CHOSEN = (Kind.PURCHASE, Kind.RATING, Kind.LIKE)
 """Kinds that say the customer chose the item: what a suggestion is judged by. A view is no success."""
@@ -47,8 +47,17 @@ class ItemSets:
 
 def chosen_items(events: Histories, n_items: int) -> ItemSets:
     """Distinct items that each customer chose (see `CHOSEN`)."""
-    chosen = np.isin(events.kind, CHOSEN)
-    pairs = np.sort(events.customer[chosen] * n_items + events.item[chosen])
+    return _items_of(CHOSEN, events, n_items)
+
+
+def owned_items(events: Histories, n_items: int) -> ItemSets:
+    """Distinct items that are not new to each customer (see `ranking.history.OWNED`)."""
+    return _items_of(OWNED, events, n_items)
+
+
+def _items_of(kinds: tuple[Kind, ...], events: Histories, n_items: int) -> ItemSets:
+    said = np.isin(events.kind, kinds)
+    pairs = np.sort(events.customer[said] * n_items + events.item[said])
     pairs = pairs[np.diff(pairs, prepend=-1) > 0]  # what np.unique gives, many times faster on millions of integers
     indptr = np.searchsorted(pairs, np.arange(len(events) + 1, dtype=np.int64) * n_items)
     return ItemSets(indptr.astype(np.int64), (pairs % n_items).astype(np.int32))

@@ -12,7 +12,7 @@ from considerate.consent.decision import Policy
 from considerate.consent.gate import keep_consented
 from considerate.consent.snapshot import snapshot_assumed, snapshot_from_ledger
 from considerate.dataset.dataset import Dataset
-from considerate.errors import ConfigError
+from considerate.errors import ConfigError, ConsentError
 from considerate.evaluation.evaluate import Judged, evaluate
 from considerate.evaluation.protocols import Fold, make_fold
 from considerate.interactions.catalogue import read_items
@@ -84,7 +84,13 @@ def consented_dataset(data: DataConfig, environment: Environment, *, at: datetim
             interactions = read_interactions(data, environment, quarantine=environment.home / "quarantine", at=at)
         catalogue = _catalogue(data, environment, engine)
     sensitive = frozenset() if catalogue is None else sensitive_items(catalogue)
-    consented, _ = keep_consented(interactions, snapshot, config=data.consent, at=at, sensitive_items=sensitive)
+    consented, report = keep_consented(interactions, snapshot, config=data.consent, at=at, sensitive_items=sensitive)
+    if not report.rows_kept:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in report.customers_left_out.items())
+        raise ConsentError(
+            f"{data.name}: consent leaves 0 of {report.rows_total:,} rows (customers left out: {reasons}); "
+            "record consents, or bring those you have: considerate consent import FILE"
+        )
     return Dataset.from_interactions(consented)
 
 

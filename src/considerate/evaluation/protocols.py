@@ -14,7 +14,7 @@ import numpy as np
 from considerate.dataset.dataset import Dataset
 from considerate.dataset.splits import temporal_split
 from considerate.errors import ConfigError, DataError
-from considerate.evaluation.item_sets import ItemSets, chosen_items, customers_per_item, without
+from considerate.evaluation.item_sets import ItemSets, chosen_items, customers_per_item, owned_items, without
 from considerate.ranking.history import Histories, Int64
 from considerate.ranking.scores import Goal
 from considerate.settings.data import DataConfig, FixedProtocol, ProtocolConfig, TemporalProtocol
@@ -29,7 +29,7 @@ class Targets:
     Attributes
     ----------
     goal
-        `repeat`: anything may be suggested again. `new`: only what the customer never chose in train.
+        `repeat`: anything may be suggested again. `new`: only what the customer never bought or rated in train.
     customers
         (m,) rows of the data set with at least one relevant item, rising.
     relevant
@@ -136,8 +136,8 @@ def make_fold(
         )
     index_of = np.where(counts, np.cumsum(counts) - 1, -1).astype(np.int32)
     train, judged = train.restricted_to(counts), judged.reindexed(index_of)
-    known, relevant = chosen_items(train.events, len(train.items)), chosen_items(judged, len(train.items))
-    targets = tuple(_targets(goal, known, relevant, len(train.items)) for goal in protocol.goals)
+    owned, relevant = owned_items(train.events, len(train.items)), chosen_items(judged, len(train.items))
+    targets = tuple(_targets(goal, owned, relevant, len(train.items)) for goal in protocol.goals)
     if not any(len(target.customers) for target in targets):
         raise DataError(
             f"{part}: no customer has anything to be judged by; check test_days or the test file of the protocol"
@@ -188,10 +188,10 @@ def _aligned(test: Dataset, train: Dataset) -> Histories:
     return with_nobody.take(of_train)
 
 
-def _targets(goal: Goal, known: ItemSets, relevant: ItemSets, n_items: int) -> Targets:
+def _targets(goal: Goal, owned: ItemSets, relevant: ItemSets, n_items: int) -> Targets:
     if goal == "new":
-        relevant, excluded = without(relevant, known, n_items), known
+        relevant, excluded = without(relevant, owned, n_items), owned
     else:
-        excluded = ItemSets(np.zeros_like(known.indptr), np.empty(0, np.int32))
+        excluded = ItemSets(np.zeros_like(owned.indptr), np.empty(0, np.int32))
     customers = np.flatnonzero(relevant.sizes)
     return Targets(goal, customers, relevant.take(customers), excluded.take(customers))

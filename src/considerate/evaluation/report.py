@@ -82,9 +82,9 @@ def metrics_to_log(found: Iterable[Figure]) -> dict[str, float]:
 
 
 def print_figures(console: Console, title: str, found: Iterable[Figure]) -> None:
-    """Print the figures as a table: model, interval, popularity, customers."""
+    """Print the figures as a table: model, interval, baseline (all-time popularity), customers."""
     table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
-    for heading in ("figure", "model", "95 %", "popularity", "customers"):
+    for heading in ("figure", "model", "95 %", "baseline", "customers"):
         table.add_column(heading, justify="left" if heading == "figure" else "right", no_wrap=heading == "figure")
     for figure in found:
         if not figure.name.rpartition("/")[2].startswith(_SHOWN):

@@ -48,8 +48,17 @@ class Guess:
     missing: tuple[str, ...]
 
 
-def inspect_file(file: Path, environment: Environment) -> Guess:
+def inspect_file(file: Path, environment: Environment, *, name: str | None = None) -> Guess:
     """Guess how a CSV or Parquet file maps to interactions, from the names and the values of its columns.
+
+    Parameters
+    ----------
+    file
+        What to look at.
+    environment
+        Says where copies of data sets are looked for.
+    name
+        What the data set is called; the name of the file unless given.
 
     Raises
     ------
@@ -71,7 +80,7 @@ def inspect_file(file: Path, environment: Environment) -> Guess:
         if order_line:
             mapping[Columns.ORDER_LINE] = order_line
         time_format = _time_format(source, mapping.get(Columns.TIMESTAMP))
-        toml = _toml(source, config, mapping, rows, time_format)
+        toml = _toml(source, config, mapping, rows=rows, time_format=time_format, called=name or file.name)
     missing = tuple(name for name in (Columns.CUSTOMER, Columns.ITEM) if name not in mapping)
     return Guess(toml, rows, missing)
 
@@ -142,10 +151,12 @@ def _toml(
     source: Source,
     config: SourceConfig,
     mapping: Mapping[str, str | list[str]],
+    *,
     rows: int,
     time_format: str | None,
+    called: str,
 ) -> str:
-    name = re.sub(r"[^a-z0-9]+", "_", Path(str(config.path)).name.split(".")[0].lower()).strip("_") or "shop"
+    name = re.sub(r"[^a-z0-9]+", "_", called.partition(".")[0].lower()).strip("_") or "shop"
     lines = [
         f"# A guess from the {rows:,} rows of the file: correct it, then run `considerate load` on it.",
         "# Columns of the file:",
@@ -181,7 +192,21 @@ def _toml(
         "# [source.set_aside]",
         '# cancellation = "..."',
         "",
+        "# On whose consent models learn: only that of customers in the ledger (`considerate consent import`).",
+        "[consent]",
+        'source = "ledger"',
+        'unknown_age = "deny"  # "adult" only where you sell to adults alone',
+        "",
     ]
+    if Columns.TIMESTAMP in mapping:
+        lines += [
+            "# How models are judged: on the last 28 days, over products that 5 customers bought before.",
+            "[protocol.month]",
+            'kind = "temporal"',
+            "test_days = 28",
+            "min_customers = 5",
+            "",
+        ]
     return "\n".join(lines)
 
 

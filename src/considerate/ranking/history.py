@@ -28,6 +28,10 @@ class Kind(IntEnum):
     DISMISS = 7
 
 
+OWNED = (Kind.PURCHASE, Kind.RATING)
+"""Kinds that say the customer has or knows the item: a list of goal `new` leaves it out, in service and evaluation."""
+
+
 class Channel(IntEnum):
     """Where it happened; rows of `STORE` need the purpose `link_in_store`."""
 

@@ -62,8 +62,10 @@ class Customers(Protocol):
     def catalogue(self) -> Catalogue | None:
         """Give the catalogue as of now, or as last read; None where it never could be read."""
 
-    def record_own(self, standing: Standing, events: Sequence[NewEvent], *, at: datetime) -> Sequence[Status]:
-        """Store events of one known customer."""
+    def record_own(
+        self, customer_id: str, events: Sequence[NewEvent], allows: Callable[[SubjectFacts], bool], *, at: datetime
+    ) -> Sequence[Status] | None:
+        """Store events of one customer if `allows` says so of what holds at the moment of writing; else None."""
 
     def record(self, events: Sequence[tuple[str, NewEvent]], *, at: datetime) -> Sequence[Status]:
         """Store events of many customers, by customer id; all or none."""
@@ -107,7 +109,7 @@ class StoredCustomers:
         self._keys: Keys | None = None
         self._on_history_read = on_history_read
         self._reader = HistoryReader()
-        self._catalogue: tuple[int, Catalogue] | None = None
+        self._catalogue: tuple[tuple[object, int], Catalogue] | None = None
 
     @property
     def history_reads(self) -> int:
@@ -135,19 +137,25 @@ class StoredCustomers:
         """Give the catalogue as of now, or as last read."""
         try:
             with self._reads.connection() as conn:
-                version = catalogue_version(conn)
-                if self._catalogue is None or self._catalogue[0] != version:
-                    self._catalogue = (version, read_catalogue(conn))
+                # A restored database may count other changes up to the same number.
+                state = (self._reads.identity, catalogue_version(conn))
+                if self._catalogue is None or self._catalogue[0] != state:
+                    self._catalogue = (state, read_catalogue(conn))
         except StoreError as error:
             log.warning("the catalogue cannot be read: %s", error)
         return None if self._catalogue is None else self._catalogue[1]
 
-    def record_own(self, standing: Standing, events: Sequence[NewEvent], *, at: datetime) -> Sequence[Status]:
-        """Store events of one known customer."""
-        if standing.subject_ref is None:
-            raise StoreError("events of a customer without a record; ask for consent first")
+    def record_own(
+        self, customer_id: str, events: Sequence[NewEvent], allows: Callable[[SubjectFacts], bool], *, at: datetime
+    ) -> Sequence[Status] | None:
+        """Store events of one customer, unless she does not allow it."""
+        lookup = self._key_ring().lookup(customer_id)
         with self._writes.transaction() as conn:
-            return append_events(conn, standing.subject_ref, events, at=at)
+            # Read under the write lock: a withdrawal that was acknowledged a moment ago wins.
+            subject, facts = read_facts(conn, lookup)
+            if subject is None or not allows(facts):
+                return None
+            return append_events(conn, subject.subject_ref, events, at=at)
 
     def record(self, events: Sequence[tuple[str, NewEvent]], *, at: datetime) -> Sequence[Status]:
         """Store events of many customers."""
@@ -215,6 +223,12 @@ class _Store:
     def transaction(self) -> Iterator[Connection]:
         with writing(self._current()) as conn:
             yield conn
+
+    @property
+    def identity(self) -> object:
+        """Which file is open, None before the first; unlike the whole stamp it outlives a checkpoint."""
+        stamp = self._stamp
+        return None if stamp is None else stamp[:2]
 
     def close(self) -> None:
         with self._lock:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import numpy as np
 
-from considerate.ranking.history import Channel, History, Int32, Kind
+from considerate.ranking.history import OWNED, Channel, History, Int32, Kind
 from considerate.ranking.scores import Base, Goal, Scores
 from considerate.ranking.top_n import order_of, top_n
 from considerate.serving.models import Served
@@ -16,6 +16,8 @@ from considerate.serving.shelves import Age, Audience, Shelf
 log = logging.getLogger(__name__)
 
 NOTHING: Int32 = np.empty(0, np.int32)
+WELCOME = (Kind.LIKE, Kind.CART, Kind.PURCHASE, Kind.RATING)
+"""Kinds that take a dismissal back. To look at an item once more does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +69,16 @@ def own_list(
     scores = served.artefact.score(history, at=at, goal=wish.goal)
     exclude = [_indices(served, (*wish.exclude, *wish.context)), _dismissed(history)]
     if wish.goal == "new":
-        exclude.append(history.item)
+        exclude.append(history.item[np.isin(history.kind, OWNED)])
     items = _pick(scores, shelf, wish, audience, np.concatenate(exclude))
     return tuple(Listed(shelf.item_ids[item], _because(served, history, int(item), wish, at=at)) for item in items)
 
 
 def _dismissed(history: History) -> Int32:
-    """Items whose latest word from the customer is a no."""
-    _, last = np.unique(history.item[::-1], return_index=True)
-    rows = len(history) - 1 - last
+    """Items to which the customer's latest clear word is a no."""
+    words = np.flatnonzero(np.isin(history.kind, (Kind.DISMISS, *WELCOME)))
+    _, last = np.unique(history.item[words][::-1], return_index=True)
+    rows = words[len(words) - 1 - last]
     dismissed: Int32 = history.item[rows[history.kind[rows] == Kind.DISMISS]]
     return dismissed
 

@@ -2,16 +2,17 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import partial
+from itertools import repeat
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
 
-from considerate.consent.decision import Policy, effective
+from considerate.consent.decision import Policy, SubjectFacts, effective
 from considerate.consent.purposes import Purpose
 from considerate.errors import StoreError
 from considerate.ranking.history import Channel, Kind
-from considerate.serving.customers import Standing
 from considerate.serving.problems import Problem, store_busy
 from considerate.serving.resources import BEARER, Resources, door, gpc_of
 from considerate.serving.schemas import (
@@ -30,6 +31,9 @@ from considerate.store.interactions import NewEvent
 RECORDED_UNDER = (Purpose.PERSONALISE_ONSITE, Purpose.TRAIN_MODELS)
 """What a customer does on a page is kept only for a purpose that she allows."""
 
+PAGE = "page:"
+"""Opens the stored id of a page event: a browser's ids must not stand in the way of an order system's."""
+
 
 def event_routes(resources: Resources) -> APIRouter:
     """Routes of the events."""
@@ -38,9 +42,8 @@ def event_routes(resources: Resources) -> APIRouter:
     customers, config = resources.customers, resources.config
     policy = Policy(config.policy.unknown_age, config.policy.gpc_strict)
 
-    def allows_recording(standing: Standing, *, at: datetime, gpc: bool) -> bool:
-        decisions = (effective(standing.facts, p, at=at, policy=policy, gpc=gpc) for p in RECORDED_UNDER)
-        return any(decision.allowed for decision in decisions)
+    def allows_recording(facts: SubjectFacts, *, at: datetime, gpc: bool) -> bool:
+        return any(effective(facts, p, at=at, policy=policy, gpc=gpc).allowed for p in RECORDED_UNDER)
 
     @router.post("/v1/me/events", status_code=202, summary="What the caller did on the page")
     async def my_events(request: Request, body: PageEvents, caller: Annotated[Caller, Depends(me)]) -> EventResults:
@@ -51,14 +54,16 @@ def event_routes(resources: Resources) -> APIRouter:
         at = resources.clock()
         _check_events(body.events, config.limits.events, at)
         events = [_page_event(event, at) for event in body.events]
+        ids = [event.event_id for event in body.events]
+        allows = partial(allows_recording, at=at, gpc=gpc_of(request))
+        statuses: Sequence[EventStatus] | None = None
         try:
-            standing = customers.standing(caller.subject)
-            if standing.subject_ref is None or not allows_recording(standing, at=at, gpc=gpc_of(request)):
-                return _results((event.event_id, "not_recorded") for event in events)
-            statuses = await run_in_threadpool(customers.record_own, standing, events, at=at)
+            # Asked here already, so that those who allow nothing never wait for the write lock.
+            if allows(customers.standing(caller.subject).facts):
+                statuses = await run_in_threadpool(customers.record_own, caller.subject, events, allows, at=at)
         except StoreError:
             raise store_busy() from None
-        return _results(zip((event.event_id for event in events), statuses, strict=True))
+        return _results(zip(ids, statuses or repeat("not_recorded", len(ids)), strict=True))
 
     @router.post("/v1/events", status_code=202, summary="Purchases and returns, from the shop's own systems")
     async def shop_events(body: ShopEvents, _: Annotated[Caller, Depends(shop)]) -> EventResults:
@@ -91,7 +96,7 @@ def _page_event(event: PageEvent, at: datetime) -> NewEvent:
     if (event.value is None) == (event.kind == "rating"):
         raise Problem(422, "invalid", "value is needed for kind rating, and for no other kind.")
     return NewEvent(
-        event_id=event.event_id,
+        event_id=PAGE + event.event_id,
         item_id=event.item_id,
         kind=Kind[event.kind.upper()],
         value=event.value,

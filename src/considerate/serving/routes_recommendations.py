@@ -77,7 +77,9 @@ def recommendation_routes(resources: Resources) -> APIRouter:
         made = suggest_default(counter, wish(query, request, personalised=False), at=resources.clock())
         count(query.surface, made)
         answer = DefaultAnswer(basis="non_personalised", model_version=made.model_version, items=_listed(made))
-        headers = {"Cache-Control": f"public, max-age={DEFAULT_SECONDS}"}
+        # A list made without a model, or an empty one, may be a fault of this moment: no cache prolongs it.
+        whole = made.items and made.model_version is not None
+        headers = {"Cache-Control": f"public, max-age={DEFAULT_SECONDS}" if whole else "no-store"}
         return Response(answer.model_dump_json(), media_type=JSON, headers=headers)
 
     return router

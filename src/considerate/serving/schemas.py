@@ -11,8 +11,10 @@ from considerate.consent.purposes import Purpose
 
 MAX_ID = 10_000
 CLOCK_SKEW = timedelta(minutes=5)
-Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+PLAIN_TEXT = r"^[^\x00-\x1f\x7f]*$"
+"""No control character, as in loading: NUL ends a text in much software, a line break starts a new row in its logs."""
+Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID, pattern=PLAIN_TEXT)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=PLAIN_TEXT)]
 Number = Annotated[float, Field(allow_inf_nan=False, ge=-1e9, le=1e9)]
 Basis = Literal["personalised", "stated_preferences", "non_personalised"]
 PageKind = Literal["view", "click", "cart", "rating", "like", "dismiss"]

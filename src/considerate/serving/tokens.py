@@ -24,6 +24,8 @@ TOKEN_TYPE = "at+jwt"  # noqa: S105 - the name of a type, not a secret
 MAX_TOKEN_CHARACTERS = 131_072
 FETCH_SECONDS = 5.0
 _FOREIGN_KEYS = ("jwk", "jku", "x5u", "x5c", "crit")
+_SECRET_MEMBERS = frozenset({"d", "k", "priv"})
+_CURVES = {"OKP": ("Ed25519",), "EC": ("P-256", "P-384", "P-521", "secp256k1")}
 
 
 class Scope(StrEnum):
@@ -229,7 +231,7 @@ class UrlKeys:
 
 
 def parse_jwks(text: bytes, where: str) -> dict[str, jwt.PyJWK]:
-    """Read public signing keys by their `kid`.
+    """Read public signing keys by their `kid`; kinds of key that we do not know are skipped (RFC 7517, section 5).
 
     Raises
     ------
@@ -240,15 +242,23 @@ def parse_jwks(text: bytes, where: str) -> dict[str, jwt.PyJWK]:
         entries = json.loads(text)["keys"]
         keys: dict[str, jwt.PyJWK] = {}
         for entry in entries:
-            if entry.get("kty") == "oct" or "d" in entry:
+            if entry.get("kty") == "oct" or not _SECRET_MEMBERS.isdisjoint(entry):
                 raise ConfigError(f"{where}: holds a private or symmetric key; a JWKS must hold public keys only")
-            if entry.get("use", "sig") == "sig" and isinstance(entry.get("kid"), str):
+            if entry.get("use", "sig") == "sig" and isinstance(entry.get("kid"), str) and _known_kind(entry):
                 keys[entry["kid"]] = jwt.PyJWK(entry)
     except (ValueError, KeyError, TypeError, AttributeError, jwt.PyJWTError) as error:
         raise ConfigError(f"{where}: not a JWKS: {error}; expected {{'keys': [...]}} (RFC 7517)") from error
     if not keys:
         raise ConfigError(f"{where}: holds no signing key with a kid; add the public key of your token service")
     return keys
+
+
+def _known_kind(entry: Mapping[str, Any]) -> bool:
+    kind, curve, algorithm = entry["kty"], entry.get("crv"), entry.get("alg")
+    if algorithm is not None and algorithm not in jwt.algorithms.get_default_algorithms():
+        return False
+    # PyJWT reads the longer Edwards curve only where `alg` says so.
+    return kind == "RSA" or curve in _CURVES.get(kind, ()) or (curve == "Ed448" and algorithm == "EdDSA")
 
 
 def open_verifier(config: AuthConfig, home: Path, *, max_subject: int) -> Verifier:

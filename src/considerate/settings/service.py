@@ -59,7 +59,8 @@ class ModelSource(Section):
     Attributes
     ----------
     name
-        Registered model in MLflow; its version with the alias `champion` is served.
+        Registered model in MLflow, which is the `name` of the data TOML it was trained on; its version with the alias
+        `champion` is served.
     poll_seconds
         Pause of the refresher between two looks at the registry.
     watch_seconds

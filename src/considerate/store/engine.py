@@ -8,7 +8,9 @@ from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.engine import URL
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DatabaseError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from considerate.errors import StoreError
 
@@ -148,13 +150,17 @@ def _sqlite_engine(path: Path, *, read_only: bool, busy_timeout_ms: int) -> Engi
         connection = sqlite3.connect(
             uri, uri=True, timeout=busy_timeout_ms / 1000, isolation_level=None, check_same_thread=False
         )
-        connection.execute(f"PRAGMA busy_timeout = {int(busy_timeout_ms)}")
-        connection.execute("PRAGMA foreign_keys = ON")
-        # FULL: a consent that was acknowledged survives a power cut.
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA cache_size = -16384")
-        # A bulk load leaves a log as large as itself; cut it back at the next checkpoint.
-        connection.execute("PRAGMA journal_size_limit = 67108864")
+        try:
+            connection.execute(f"PRAGMA busy_timeout = {int(busy_timeout_ms)}")
+            connection.execute("PRAGMA foreign_keys = ON")
+            # FULL: a consent that was acknowledged survives a power cut.
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA cache_size = -16384")
+            # A bulk load leaves a log as large as itself; cut it back at the next checkpoint.
+            connection.execute("PRAGMA journal_size_limit = 67108864")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     engine = create_engine(
@@ -165,6 +171,22 @@ def _sqlite_engine(path: Path, *, read_only: bool, busy_timeout_ms: int) -> Engi
         max_overflow=56,
         pool_reset_on_return="rollback",
     )
+
+    disposals = [0]
+
+    @event.listens_for(engine, "engine_disposed")
+    def _disposed(_: Engine) -> None:
+        disposals[0] += 1
+
+    @event.listens_for(engine, "connect")
+    def _connected(_: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+        record.info["disposals"] = disposals[0]
+
+    @event.listens_for(engine, "checkin")
+    def _given_back(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+        # `dispose` closes idle connections alone; what another thread still used would stay open in the old pool.
+        if record.info.get("disposals") != disposals[0]:
+            record.close()
 
     @event.listens_for(engine, "begin")
     def _begin(conn: Connection) -> None:

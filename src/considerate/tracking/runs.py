@@ -15,6 +15,7 @@ from considerate.settings.environment import Environment
 from considerate.tracking.client import local_path, mlflow_client
 
 if TYPE_CHECKING:
+    from mlflow.entities import RunInfo
     from mlflow.tracking import MlflowClient
 
 ARTEFACT_PATH = "artefact"
@@ -83,12 +84,28 @@ def track_run(environment: Environment, *, experiment: str, name: str) -> Iterat
         try:
             yield Run(run.info.run_id, client)
         except BaseException:  # Ctrl-C too must leave no half run
-            client.delete_run(run.info.run_id)
-            folder = local_path(run.info.artifact_uri)
-            if folder is not None:
-                shutil.rmtree(Path(folder).parent, ignore_errors=True)
+            _delete(client, run.info)
             raise
         client.set_terminated(run.info.run_id)
+
+
+def delete_run(environment: Environment, run_id: str) -> None:
+    """Take a finished run back: it leaves MLflow's list, and its files the disk.
+
+    Raises
+    ------
+    TrackingError
+        There is no such run.
+    """
+    with mlflow_client(environment) as client:
+        _delete(client, client.get_run(run_id).info)
+
+
+def _delete(client: "MlflowClient", info: "RunInfo") -> None:
+    client.delete_run(info.run_id)
+    folder = local_path(info.artifact_uri)
+    if folder is not None:
+        shutil.rmtree(Path(folder).parent, ignore_errors=True)
 
 
 def standard_tags() -> dict[str, str]:

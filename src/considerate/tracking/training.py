@@ -14,7 +14,7 @@ from considerate.ranking.scores import Artefact
 from considerate.settings.environment import Environment
 from considerate.settings.model import ModelConfig
 from considerate.tracking.registry import RegisteredVersion, refuse_unproved, register_version
-from considerate.tracking.runs import standard_tags, track_run
+from considerate.tracking.runs import delete_run, standard_tags, track_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,8 @@ def refuse_unproved_consent(prepared: Prepared) -> None:
 def keep_training(environment: Environment, prepared: Prepared, training: Training, *, register: bool) -> Trained:
     """Write one run with params, figures, consent and artefact; register the artefact under the data set's name.
 
-    Until the run is complete, everything written lies in a temporary folder or is taken back.
+    Until the run is complete, and registered where that was asked for, everything written lies in a temporary folder
+    or is taken back.
     """
     consent = prepared.dataset.consent
     measured = {
@@ -97,7 +98,7 @@ def keep_training(environment: Environment, prepared: Prepared, training: Traini
             run.log_metrics({**metrics_to_log(training.figures), **measured})
             run.log_tags({**standard_tags(), **consent.tags(), **digests, "fitted_on": _fitted_on(register)})
             run.log_artefact(saved)
-    version = register_version(environment, name=prepared.data.name, run_id=run.run_id) if register else None
+    version = _registered(environment, prepared.data.name, run.run_id) if register else None
     facts = {
         **{metric: round(value, 3) for metric, value in measured.items()},
         "consent": {tag.removeprefix("consent."): value for tag, value in consent.tags().items()},
@@ -107,6 +108,14 @@ def keep_training(environment: Environment, prepared: Prepared, training: Traini
         "version": None if version is None else version.label,
     }
     return Trained(run.run_id, version, training.figures, facts)
+
+
+def _registered(environment: Environment, name: str, run_id: str) -> RegisteredVersion:
+    try:
+        return register_version(environment, name=name, run_id=run_id)
+    except BaseException:  # Ctrl-C too must leave no run that looks registered
+        delete_run(environment, run_id)
+        raise
 
 
 def _fitted_on(register: bool) -> str:
