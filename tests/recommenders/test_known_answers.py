@@ -176,6 +176,30 @@ def test_a_blend_is_the_weighted_sum_of_its_scaled_components() -> None:
     assert artefact.similar(0, 5)[0].tolist() == parts["near"].similar(0, 5)[0].tolist()
 
 
+def test_a_component_that_has_only_its_tail_does_not_become_popularity() -> None:
+    rated = [(f"c{c}", item, float(c), Kind.RATING, 4.0) for c in range(6) for item in ("a", "b")]
+    dataset = dataset_of(rated)
+    parts: dict[str, Artefact] = {
+        "again": buy_again.fit(dataset, buy_again.Params(), rng()),
+        "few": popularity.fit(dataset, popularity.Params(), rng()),
+    }
+    weights = {goal: {"again": 1.0, "few": 0.01} for goal in ("repeat", "new", "all")}
+    artefact = blend.fit(dataset, blend.Params.model_validate({"weights": weights}), rng(), parts)
+    assert artefact.manifest.settings["scales"]["again"] == 1.0
+    without = parts["few"].score_many(dataset.events, at=dataset.end, goal="all")
+    blended = artefact.score_many(dataset.events, at=dataset.end, goal="all")
+    scaled = 0.01 * without / artefact.manifest.settings["scales"]["few"]
+    np.testing.assert_allclose(blended, scaled, rtol=1e-3, atol=1e-5)
+
+
+def test_buying_again_asks_for_the_time_of_purchases_alone() -> None:
+    rows = [("a", "x", 0.0), ("a", "x", 9.0), ("b", "x", 3.0, Kind.PURCHASE), ("b", "y", float("nan"), Kind.LIKE)]
+    dataset = dataset_of(rows)
+    assert len(buy_again.fit(dataset, buy_again.Params(), rng()).gap_days) == 2
+    with pytest.raises(DataError, match="buy_again needs the time of every purchase"):
+        buy_again.fit(dataset_of([*rows, ("b", "x", float("nan"))]), buy_again.Params(), rng())
+
+
 def test_a_blend_of_unknown_or_weightless_components_is_an_error() -> None:
     dataset = dataset_of(checkerboard())
     parts: dict[str, Artefact] = {"few": popularity.fit(dataset, popularity.Params(), rng())}

@@ -58,6 +58,8 @@ def resampled_means(values: Float64, rng: np.random.Generator, n: int = RESAMPLE
         (n,) or (n, q) means.
     """
     size = len(values)
+    # In an order of their own: customers come in the order of random references, and the draw must not depend on it.
+    values = values[np.lexsort(values.reshape(size, -1).T)]
     block = max(1, _CELLS // size)
     shares = np.full(size, 1.0 / size)
     parts = [rng.multinomial(size, shares, size=min(block, n - start)) @ values for start in range(0, n, block)]

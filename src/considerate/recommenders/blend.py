@@ -11,7 +11,7 @@ from considerate.errors import ConfigError
 from considerate.ranking.blend_items import KIND, Blend
 from considerate.ranking.scores import Artefact, Goal
 from considerate.recommenders.description import describe
-from considerate.recommenders.popularity import popular
+from considerate.recommenders.popularity import TAIL, popular
 from considerate.settings.toml import Section
 
 GOALS: tuple[Goal, ...] = ("repeat", "new", "all")
@@ -62,7 +62,7 @@ def fit(dataset: Dataset, params: Params, rng: np.random.Generator, components: 
 
 
 def scale_of(artefact: Artefact, dataset: Dataset) -> float:
-    """Mean over a sample of customers of their best score; 1 for a model without any score above 0."""
+    """Mean over a sample of customers of their best score; 1 for a model with nothing to say but its tail."""
     n = len(dataset.customers)
     sample = np.unique(np.linspace(0, n - 1, min(n, SAMPLE)).astype(np.int64)) if n else np.empty(0, np.int64)
     total = 0.0
@@ -70,4 +70,6 @@ def scale_of(artefact: Artefact, dataset: Dataset) -> float:
         block = dataset.events.take(sample[start : start + BLOCK])
         scores = artefact.score_many(block, at=dataset.end, goal="all")
         total += float(scores.max(axis=1, initial=0.0).astype(np.float64).sum())
-    return total / len(sample) if total > 0 else 1.0
+    # Dividing a tail by itself would turn it into a whole component of popularity.
+    mean = total / max(len(sample), 1)
+    return mean if mean > 10 * TAIL else 1.0

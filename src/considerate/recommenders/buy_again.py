@@ -8,7 +8,7 @@ from pydantic import Field
 from considerate.dataset.dataset import Dataset
 from considerate.errors import DataError
 from considerate.ranking.buy_again import KIND, MAX_ITEMS, BuyAgain, Purchases, purchases
-from considerate.ranking.history import Float64
+from considerate.ranking.history import Float64, Kind
 from considerate.recommenders.description import describe
 from considerate.recommenders.popularity import popular, tail
 from considerate.settings.toml import Section
@@ -51,7 +51,7 @@ def fit(dataset: Dataset, params: Params, rng: np.random.Generator) -> BuyAgain:
     DataError
         Purchases without a time.
     """
-    if np.isnan(dataset.events.time).any():
+    if np.isnan(dataset.events.time[dataset.events.kind == Kind.PURCHASE]).any():
         raise DataError("buy_again needs the time of every purchase, and some have none; map a timestamp column")
     own = purchases(dataset.events, at=dataset.end, half_life_days=params.half_life_days, max_items=MAX_ITEMS)
     settings = params.model_dump(mode="json", exclude={"shrinkage"})
