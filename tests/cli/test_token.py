@@ -46,6 +46,7 @@ def test_creating_the_key_alone_prints_no_token(app: typer.Typer, tmp_path: Path
         (["--customer", "ann"], "no such key; create it: considerate token --create-key"),
         (["--create-key", "--customer", "ann", "--scope", "root"], "--scope root: must be one of me, events:write"),
         ([], "--customer is missing"),
+        (["--create-key", "--customer", " "], "--customer ' ' is empty; name whom the token is for"),
     ],
 )
 def test_what_is_missing_is_named(app: typer.Typer, arguments: list[str], says: str) -> None:

@@ -34,6 +34,15 @@ def test_an_import_prints_what_became_of_every_row_and_no_id(tmp_path: Path) -> 
     assert "canary-7" not in done.stdout + done.stderr
 
 
+def test_an_import_of_which_nothing_is_recorded_exits_with_2_and_shows_the_reasons(tmp_path: Path) -> None:
+    file = tmp_path / "consents.csv"
+    file.write_text(HEADER + YES.replace("adult", "35-44"), encoding="utf-8")
+    done = run(tmp_path / "home", "consent", "import", str(file))
+    assert done.returncode == 2
+    assert "left out: unknown_age_band" in done.stdout
+    assert "all 1 records are left out, each for the reason above; correct them and import again" in done.stderr
+
+
 def test_an_import_that_fails_says_so_in_one_message_and_exits_with_2(tmp_path: Path) -> None:
     file = tmp_path / "consents.csv"
     file.write_text(HEADER + YES.replace("given", "revoked"), encoding="utf-8")

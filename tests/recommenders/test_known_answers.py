@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from implicit.cpu.als import AlternatingLeastSquares
 from threadpoolctl import threadpool_limits
-from worlds import START, checkerboard, dataset_of, taste_world
+from worlds import START, Row, checkerboard, dataset_of, taste_world
 
 from considerate.dataset.dataset import Dataset
 from considerate.errors import ConfigError, DataError
@@ -193,7 +193,7 @@ def test_a_component_that_has_only_its_tail_does_not_become_popularity() -> None
 
 
 def test_buying_again_asks_for_the_time_of_purchases_alone() -> None:
-    rows = [("a", "x", 0.0), ("a", "x", 9.0), ("b", "x", 3.0, Kind.PURCHASE), ("b", "y", float("nan"), Kind.LIKE)]
+    rows: list[Row] = [("a", "x", 0.0), ("a", "x", 9.0), ("b", "x", 3.0), ("b", "y", float("nan"), Kind.LIKE)]
     dataset = dataset_of(rows)
     assert len(buy_again.fit(dataset, buy_again.Params(), rng()).gap_days) == 2
     with pytest.raises(DataError, match="buy_again needs the time of every purchase"):

@@ -30,6 +30,7 @@ def import_file(
     from rich.table import Table
 
     from considerate.consent.importing import import_consents
+    from considerate.errors import ConsentError
     from considerate.settings.environment import read_environment
     from considerate.store.engine import open_store
     from considerate.store.keys import load_keys
@@ -54,4 +55,9 @@ def import_file(
     console.print(table)
     if report.quarantine is not None:
         console.print(f"rows left out: {report.quarantine}")
+    if report.rows and not (sum(report.recorded.values()) or report.repeated or report.older):
+        raise ConsentError(
+            f"{file}: all {report.rows:,} records are left out, each for the reason above; "
+            "correct them and import again"
+        )
     console.print(f"ledger: {report.head.seq:,} events, head {report.head.hash.hex()}", soft_wrap=True)

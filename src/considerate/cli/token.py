@@ -50,6 +50,10 @@ def token(
         if create_key:
             return
         raise ConfigError("--customer is missing; name whom the token is for: considerate token --customer ID")
+    if not customer.strip():
+        raise ConfigError(
+            f"--customer {customer!r} is empty; name whom the token is for: considerate token --customer ID"
+        )
     wanted = scopes or [Scope.ME.value]
     for scope in wanted:
         if scope not in list(Scope):
