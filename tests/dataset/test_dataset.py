@@ -16,7 +16,9 @@ from considerate.dataset.dataset import Dataset
 from considerate.dataset.id_map import IdMap
 from considerate.dataset.splits import temporal_split
 from considerate.errors import DataError
+from considerate.interactions.catalogue import CUSTOMERS
 from considerate.interactions.columns import SCHEMA, Columns, Interactions, LoadReport
+from considerate.items.catalogue import Catalogue
 from considerate.ranking.history import Channel, Kind
 from considerate.ranking.weighting import Weighting
 from considerate.settings.data import ConsentConfig
@@ -36,13 +38,14 @@ def row(customer: str, item: str, day: float | None, **more: Any) -> Row:
     return plain | more
 
 
-def dataset_of(rows: list[Row]) -> Dataset:
+def dataset_of(rows: list[Row], **more: Any) -> Dataset:
     """Take rows through the gate."""
     table = pa.table({f.name: pa.array([r[f.name] for r in rows], f.type) for f in SCHEMA}, schema=SCHEMA)
     interactions = Interactions(table, LoadReport(name="rows", rows_read=len(rows), rows_kept=len(rows)))
     config = ConsentConfig(source="assumed", k_item=1, k_pair=1)
     at = datetime(2026, 2, 1, tzinfo=UTC)
-    return Dataset.from_interactions(keep_consented(interactions, snapshot_assumed(), config=config, at=at)[0])
+    consented, _ = keep_consented(interactions, snapshot_assumed(), config=config, at=at)
+    return Dataset.from_interactions(consented, **more)
 
 
 ROWS = [
@@ -186,3 +189,46 @@ def test_an_id_map_finds_its_own_ids_and_no_others(ids: list[str], strangers: li
     assert [known.ids[i] for i in known.indices(ids)] == ids
     expected = [known.ids.index(s) if s in set(ids) else -1 for s in strangers]
     assert known.indices(strangers).tolist() == expected == [known.index(s) for s in strangers]
+
+
+def people(**said: dict[str, str]) -> pa.Table:
+    """Write customers' attributes down as `[customers]` gives them."""
+    rows = [{"customer_id": customer, "birth_year": 1980, **known} for customer, known in said.items()]
+    return pa.Table.from_pylist(rows, schema=CUSTOMERS)
+
+
+def test_attributes_become_traits_of_the_customers_who_are_there() -> None:
+    known = people(zoe={"gender": "F", "region": "94"}, max={"gender": "M"})
+    traits = dataset_of(ROWS, attributes=known).events.traits
+    assert traits is not None
+    assert (traits.at(0), traits.at(1)) == ((), ("gender=F", "region=94"))
+    assert "gender=M" not in traits.names
+
+
+def test_the_digest_knows_traits_and_catalogue() -> None:
+    one = dataset_of(ROWS, attributes=people(zoe={"gender": "F"}))
+    same = dataset_of(list(reversed(ROWS)), attributes=people(zoe={"gender": "F"}))
+    other = dataset_of(ROWS, attributes=people(zoe={"gender": "M"}))
+    listed = dataset_of(ROWS, attributes=people(zoe={"gender": "F"}), catalogue=Catalogue.of_ids(["pear"]))
+    assert one.digest == same.digest
+    assert len({dataset_of(ROWS).digest, one.digest, other.digest, listed.digest}) == 4
+
+
+def test_equal_purchases_with_other_traits_are_put_in_one_order_whatever_the_ids() -> None:
+    def world(first: str, second: str) -> Dataset:
+        rows = [row(customer, "pear", 1) for customer in (first, second)]
+        known = people(**{first: {"gender": "F"}, second: {"gender": "M"}})
+        return dataset_of(rows, attributes=known).in_canonical_order()
+
+    one, other = world("a", "b").events.traits, world("z", "b").events.traits
+    assert one is not None
+    assert other is not None
+    assert [one.at(c) for c in range(2)] == [other.at(c) for c in range(2)]
+
+
+def test_without_all_times_position_alone_orders_events() -> None:
+    rows = [
+        row("ann", item, day, position=place) for place, (item, day) in enumerate([("b", None), ("a", 1), ("c", 0)])
+    ]
+    dataset = dataset_of(rows)
+    assert [dataset.items.ids[i] for i in dataset.events.item] == ["b", "a", "c"]

@@ -165,7 +165,7 @@ def test_a_blend_is_the_weighted_sum_of_its_scaled_components() -> None:
         "near": item_knn.fit(dataset, item_knn.Params(), rng()),
     }
     weights = {"repeat": {"near": 1.0}, "new": {"near": 2.0, "few": 0.5}, "all": {"few": 1.0}}
-    artefact = blend.fit(dataset, blend.Params.model_validate({"weights": weights}), rng(), parts)
+    artefact = blend.fit(dataset, blend.Params.model_validate({"weights": weights}), rng(), lambda _: parts)
     scales = artefact.manifest.settings["scales"]
     block = dataset.events.take(np.arange(10))
     near = parts["near"].score_many(block, at=dataset.end, goal="new") / scales["near"]
@@ -184,7 +184,7 @@ def test_a_component_that_has_only_its_tail_does_not_become_popularity() -> None
         "few": popularity.fit(dataset, popularity.Params(), rng()),
     }
     weights = {goal: {"again": 1.0, "few": 0.01} for goal in ("repeat", "new", "all")}
-    artefact = blend.fit(dataset, blend.Params.model_validate({"weights": weights}), rng(), parts)
+    artefact = blend.fit(dataset, blend.Params.model_validate({"weights": weights}), rng(), lambda _: parts)
     assert artefact.manifest.settings["scales"]["again"] == 1.0
     without = parts["few"].score_many(dataset.events, at=dataset.end, goal="all")
     blended = artefact.score_many(dataset.events, at=dataset.end, goal="all")
@@ -208,6 +208,6 @@ def test_a_blend_of_unknown_or_weightless_components_is_an_error() -> None:
         return blend.Params.model_validate({"weights": {"repeat": {"few": 1.0}, "new": new, "all": {"few": 1.0}}})
 
     with pytest.raises(ConfigError, match="weights -> new -> many: no such component; name one of: few"):
-        blend.fit(dataset, params({"many": 1.0}), rng(), parts)
+        blend.fit(dataset, params({"many": 1.0}), rng(), lambda _: parts)
     with pytest.raises(ConfigError, match=r"weights -> new = .*must hold a weight above 0"):
-        blend.fit(dataset, params({"few": 0.0}), rng(), parts)
+        blend.fit(dataset, params({"few": 0.0}), rng(), lambda _: parts)

@@ -1,7 +1,7 @@
 """Consented events as columns, sorted by customer and time: what every fit and every judgement reads."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from considerate.dataset.id_map import IdMap
 from considerate.interactions.columns import Columns
+from considerate.items.catalogue import Catalogue
 from considerate.ranking.history import Bool, Float64, Histories, Int32, Int64
 from considerate.ranking.returns import cancel_returns
+from considerate.ranking.traits import Traits, trait_names
 from considerate.ranking.weighting import Weighting, weigh
 
 if TYPE_CHECKING:
@@ -35,20 +37,40 @@ class Dataset:
         Oldest first, returns among them: only a cut says which of them are known (see `net_of_returns`).
     consent
         The gate's report: on what consent these events may be used.
+    catalogue
+        What the shop knows about its items, those that nobody bought among them; `catalogue.aligned(items.ids)` has
+        them by item index.
     """
 
     customers: IdMap
     items: IdMap
     events: Histories
     consent: "ConsentReport"
+    catalogue: Catalogue = field(default_factory=Catalogue.empty)
 
     @classmethod
-    def from_interactions(cls, consented: "ConsentedInteractions") -> "Dataset":
+    def from_interactions(
+        cls,
+        consented: "ConsentedInteractions",
+        *,
+        catalogue: Catalogue | None = None,
+        attributes: pa.Table | None = None,
+    ) -> "Dataset":
         """Sort consented interactions into a data set.
 
         Customers and items are numbered in the order of their ids. A customer's events are ordered by time, position,
         item, kind, value and channel, so that equal contents give equal data sets whatever the order of the source
-        and whatever its event ids.
+        and whatever its event ids. Where some events have no time, position decides alone.
+
+        Parameters
+        ----------
+        consented
+            From the gate.
+        catalogue
+            What is known about items.
+        attributes
+            What is known about customers, as `interactions.catalogue.CUSTOMERS`; rows of customers without any
+            consented event are not read.
         """
         table = consented.table
         customers, customer = _numbered(table[Columns.CUSTOMER])
@@ -58,7 +80,9 @@ class Dataset:
         time = _seconds(table[Columns.TIMESTAMP])
         position = _column(table, Columns.POSITION, fill=-1).astype(np.int64)
         channel = _column(table, Columns.CHANNEL).astype(np.int8)
-        order = np.lexsort((channel, value, kind, item, position, time, customer))
+        # A few known times among positions would tear a customer's order apart.
+        by_time = time if not np.isnan(time).any() else np.zeros(len(time))
+        order = np.lexsort((channel, value, kind, item, position, by_time, customer))
         sizes = np.bincount(customer, minlength=len(customers))
         events = Histories(
             indptr=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
@@ -68,8 +92,9 @@ class Dataset:
             time=time[order],
             position=position[order],
             channel=channel[order],
+            traits=_traits(attributes, customers),
         )
-        return cls(customers, items, events, consented.report)
+        return cls(customers, items, events, consented.report, catalogue or Catalogue.empty())
 
     @property
     def end(self) -> datetime | None:
@@ -124,7 +149,7 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of items and events: independent of customer ids and of the order of rows in the source."""
+        """SHA-256 of items, events, traits and catalogue: independent of customer ids and of the source's order."""
         events = self.events.take(_canonical_order(self.events))
         hasher = hashlib.sha256()
         for id_ in self.items.ids:
@@ -139,6 +164,11 @@ class Dataset:
             events.channel,
         ):
             hasher.update(np.ascontiguousarray(column).tobytes())
+        if events.traits is not None:
+            hasher.update("\0".join(events.traits.names).encode("utf-8", "surrogatepass"))
+            hasher.update(events.traits.indptr.tobytes() + events.traits.code.tobytes())
+        if len(self.catalogue):
+            _hash_catalogue(hasher, self.catalogue)
         return hasher.hexdigest()
 
 
@@ -165,8 +195,29 @@ def _seconds(column: pa.ChunkedArray) -> Float64:
     return np.where(missing, np.nan, seconds)
 
 
+def _traits(attributes: pa.Table | None, customers: IdMap) -> Traits | None:
+    if attributes is None or not len(attributes):
+        return None
+    known: list[tuple[str, ...]] = [()] * len(customers)
+    names = [name for name in attributes.column_names if name not in (Columns.CUSTOMER, "birth_year")]
+    rows = customers.indices(attributes[Columns.CUSTOMER].to_pylist())
+    columns = [attributes[name].to_pylist() for name in names]
+    for place in np.flatnonzero(rows >= 0).tolist():
+        said = {name: column[place] for name, column in zip(names, columns, strict=True) if column[place]}
+        known[rows[place]] = trait_names(said)
+    return Traits.of(known)
+
+
+def _hash_catalogue(hasher: Any, catalogue: Catalogue) -> None:
+    texts = (catalogue.group_id, catalogue.title, catalogue.category, catalogue.brand, catalogue.sensitive)
+    for column in (catalogue.item_ids, *texts, *(catalogue.features[name] for name in sorted(catalogue.features))):
+        hasher.update("\0".join(column).encode("utf-8", "surrogatepass") + b"\1")
+    for numbers in (catalogue.price, catalogue.min_age):
+        hasher.update(numbers.tobytes())
+
+
 def _canonical_order(events: Histories) -> Int64:
-    """(n_customers,) rows by a 128-bit fingerprint of their events; equal fingerprints mean equal events."""
+    """(n_customers,) rows by a 128-bit fingerprint of events and traits; equal fingerprints mean equal customers."""
     within = np.arange(events.n_events) - np.repeat(events.indptr[:-1], np.diff(events.indptr))
     columns: list[NDArray[Any]] = [
         within,
@@ -182,9 +233,17 @@ def _canonical_order(events: Histories) -> Int64:
         mixed = np.full(events.n_events, seed, np.uint64)
         for column in columns:
             mixed = _mix(mixed ^ column.astype(np.int64).view(np.uint64))
-        running = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mixed, dtype=np.uint64)])
-        sums.append(running[events.indptr[1:]] - running[events.indptr[:-1]])
+        sums.append(_sum_of(mixed, events.indptr))
+        if events.traits is not None:
+            names = [hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:8] for name in events.traits.names]
+            named = np.frombuffer(b"".join(names), np.uint64)[events.traits.code]
+            sums[-1] = sums[-1] + _sum_of(_mix(named ^ np.uint64(seed)), events.traits.indptr)
     return np.lexsort((sums[1], sums[0], np.diff(events.indptr)))
+
+
+def _sum_of(mixed: Any, indptr: Int64) -> Any:
+    running = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mixed, dtype=np.uint64)])
+    return running[indptr[1:]] - running[indptr[:-1]]
 
 
 def _mix(x: Any) -> Any:

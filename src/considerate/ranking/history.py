@@ -7,6 +7,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from considerate.ranking.traits import Traits, parted
+
 Int8 = NDArray[np.int8]
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
@@ -113,6 +115,8 @@ class Histories:
         (n_customers + 1,) offsets.
     item, kind, value, time, position, channel
         (n_events,) as in `History`.
+    traits
+        What is known of each customer beside events; None where nothing is known of anybody.
     """
 
     indptr: Int64
@@ -122,6 +126,7 @@ class Histories:
     time: Float64
     position: Int64
     channel: Int8
+    traits: Traits | None = None
 
     def __len__(self) -> int:
         return len(self.indptr) - 1
@@ -150,8 +155,9 @@ class Histories:
         )
 
     def __getitem__(self, customer: int) -> History:
-        """Give the events of one customer, as views."""
+        """Give the events of one customer, as views, and what else is known of her."""
         part = slice(int(self.indptr[customer]), int(self.indptr[customer + 1]))
+        attributes, liked, refused = parted(() if self.traits is None else self.traits.at(customer))
         return History(
             item=self.item[part],
             kind=self.kind[part],
@@ -159,21 +165,24 @@ class Histories:
             time=self.time[part],
             position=self.position[part],
             channel=self.channel[part],
+            attributes=attributes,
+            liked_categories=liked,
+            refused_categories=refused,
         )
 
     def where(self, keep: Bool) -> "Histories":
         """Keep the events that (n_events,) `keep` marks; every customer stays, with fewer events or none."""
         counts = np.concatenate([[0], np.cumsum(keep, dtype=np.int64)])
-        return self._picked(counts[self.indptr], keep)
+        return self._picked(counts[self.indptr], keep, self.traits)
 
     def take(self, customers: Int64) -> "Histories":
         """Give the customers at (m,) `customers`, in that order."""
         starts, sizes = self.indptr[customers], np.diff(self.indptr)[customers]
         indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         rows = np.arange(indptr[-1], dtype=np.int64) + np.repeat(starts - indptr[:-1], sizes)
-        return self._picked(indptr, rows)
+        return self._picked(indptr, rows, None if self.traits is None else self.traits.take(customers))
 
-    def _picked(self, indptr: Int64, rows: Int64 | Bool) -> "Histories":
+    def _picked(self, indptr: Int64, rows: Int64 | Bool, traits: Traits | None) -> "Histories":
         return Histories(
             indptr=indptr,
             item=self.item[rows],
@@ -182,6 +191,7 @@ class Histories:
             time=self.time[rows],
             position=self.position[rows],
             channel=self.channel[rows],
+            traits=traits,
         )
 
     def reindexed(self, new_index: Int32) -> "Histories":
@@ -193,5 +203,5 @@ class Histories:
             (n_items_before,) index in the other catalogue, -1 where it does not know the item.
         """
         item = new_index[self.item]
-        moved = Histories(self.indptr, item, self.kind, self.value, self.time, self.position, self.channel)
+        moved = replace(self, item=item)
         return moved if (item >= 0).all() else moved.where(item >= 0)

@@ -10,6 +10,7 @@ from scipy.sparse import csr_matrix
 from considerate.errors import DataError
 from considerate.ranking.history import Bool, Float64, Histories, History, Int32, Int64, Kind
 from considerate.ranking.newest import newest_items
+from considerate.ranking.traits import Traits, trait_names
 from considerate.settings.toml import Section
 
 KindName = Literal["purchase", "return", "rating", "view", "click", "cart", "like", "dismiss"]
@@ -187,6 +188,7 @@ def weigh_one(history: History, weighting: Weighting, *, at: datetime | None) ->
 
 def as_histories(history: History) -> Histories:
     """One history as a block of one customer."""
+    known = trait_names(history.attributes, history.liked_categories, history.refused_categories)
     return Histories(
         indptr=np.array([0, len(history)], np.int64),
         item=history.item,
@@ -195,4 +197,5 @@ def as_histories(history: History) -> Histories:
         time=history.time,
         position=history.position,
         channel=history.channel,
+        traits=Traits.of([known]) if known else None,
     )

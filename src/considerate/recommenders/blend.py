@@ -1,6 +1,6 @@
 """A weighted sum of fitted models, with weights for each goal."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import numpy as np
@@ -40,7 +40,9 @@ class Params(Section):
     weights: GoalWeights
 
 
-def fit(dataset: Dataset, params: Params, rng: np.random.Generator, components: Mapping[str, Artefact]) -> Blend:
+def fit(
+    dataset: Dataset, params: Params, rng: np.random.Generator, fit_parts: Callable[[Dataset], Mapping[str, Artefact]]
+) -> Blend:
     """Scale the components to each other and fix the scales.
 
     Raises
@@ -48,6 +50,7 @@ def fit(dataset: Dataset, params: Params, rng: np.random.Generator, components: 
     ConfigError
         A weight for a component that there is not, or a goal without any weight above 0.
     """
+    components = fit_parts(dataset)
     weights = params.weights.model_dump()
     for goal in GOALS:
         for name in weights[goal]:

@@ -14,6 +14,9 @@ from considerate.settings.toml import Section
 
 LIBRARIES = ("implicit", "numpy", "scipy")
 
+K_SEGMENT = 50
+"""Fewest distinct consenting customers behind a segment (an age band, a region) of which a model may know anything."""
+
 
 def describe(
     algorithm: str,
@@ -24,8 +27,12 @@ def describe(
     *,
     settings: Mapping[str, Any] | None = None,
     goals: tuple[Goal, ...] = ("repeat", "new", "all"),
+    libraries: tuple[str, ...] = (),
 ) -> Manifest:
-    """Describe a fit: nothing in it depends on who was left out, on when it ran, or on where."""
+    """Describe a fit: nothing in it depends on who was left out, on when it ran, or on where.
+
+    `libraries` names the distributions that computed it beside those that every fit uses.
+    """
     return Manifest(
         kind=kind,
         algorithm=algorithm,
@@ -42,5 +49,5 @@ def describe(
             customers=int(np.count_nonzero(np.diff(dataset.events.indptr))),
             rows=dataset.events.n_events,
         ),
-        libraries={name: version(name) for name in LIBRARIES},
+        libraries={name: version(name) for name in sorted({*LIBRARIES, *libraries})},
     )

@@ -93,10 +93,14 @@ def _fit(config: ModelConfig, path: Path, dataset: Dataset, rng: np.random.Gener
     recommender, params = check_model(config, path)
     if not recommender.combines:
         return recommender.fit(dataset, params, rng)
-    parts: dict[str, Artefact] = {}
-    for name, (part, part_path) in _components(config, path).items():
-        parts[name] = _fit(part, part_path, dataset, np.random.default_rng(part.seed))
+
+    def fit_parts(events: Dataset) -> dict[str, Artefact]:
+        return {
+            name: _fit(part, part_path, events, np.random.default_rng(part.seed))
+            for name, (part, part_path) in _components(config, path).items()
+        }
+
     try:
-        return recommender.fit(dataset, params, rng, parts)
+        return recommender.fit(dataset, params, rng, fit_parts)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error

@@ -17,7 +17,8 @@ class Recommender:
     params
         The class that checks `[params]` of its TOML.
     fit
-        (dataset, params, rng) -> artefact; with the fitted components as a fourth argument if it combines.
+        (dataset, params, rng) -> artefact. If it combines, a fourth argument fits its components on a data set of the
+        same items: all of the events, or those before an earlier moment.
     combines
         Whether it is made of other models, named in `[components]`.
     """
