@@ -13,12 +13,13 @@ export DO_NOT_TRACK := true
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 
 .DEFAULT_GOAL := help
-.PHONY: help preflight env demo serve mlflow test check format bench-load lock clean
+.PHONY: help preflight env demo serve mlflow test check format bench-load bench-accuracy bench-beginnings bench-overhead \
+    bench-scale lock clean
 
 help:  ## list the targets
 	@echo "make TARGET [ARGS=...] [PYTHON=python3.12]"
 	@echo
-	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do printf '  %-12s %s\n' "$$target" "$$text"; done
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do printf '  %-16s %s\n' "$$target" "$$text"; done
 
 preflight:  ## check for Python 3.11 to 3.13 with headers and venv, git and a C compiler; name the packages to install
 	@python=$$(sh requirements/preflight.sh) && echo "Everything is there; Python: $$python"
@@ -54,6 +55,18 @@ format: env  ## put the code into shape: ruff's fixes, then its format
 
 bench-load: env  ## time reading and storing Complete Journey, beside pandas (ARGS=--quick samples)
 	@$(BIN)/python tests/bench/bench_load.py $(ARGS)
+
+bench-accuracy: env  ## print every accuracy beside its references (ARGS=--final reads the test parts)
+	@$(BIN)/python tests/bench/bench_accuracy.py $(ARGS)
+
+bench-beginnings: env  ## show what is accurate with 0, 50 and 500 consenting customers
+	@$(BIN)/python tests/bench/bench_beginnings.py $(ARGS)
+
+bench-overhead: env  ## time our fit and evaluation beside implicit's own
+	@$(BIN)/python tests/bench/bench_overhead.py $(ARGS)
+
+bench-scale: env  ## fit and judge up to 10 million synthetic interactions: time, memory, accuracy
+	@$(BIN)/python tests/bench/bench_scale.py $(ARGS)
 
 lock: env  ## write the locks anew from pyproject.toml (ARGS=--upgrade for newer versions)
 	$(BIN)/uv pip compile $(LOCK) requirements/uv.in -o requirements/uv.txt $(ARGS)

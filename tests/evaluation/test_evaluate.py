@@ -1,5 +1,6 @@
 """Judging: a model that says what we told it to, on customers whose answer we know."""
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ from considerate.dataset.dataset import Dataset
 from considerate.evaluation.evaluate import evaluate, segments_of, suggest
 from considerate.evaluation.item_sets import ItemSets
 from considerate.evaluation.metrics import PADDING
-from considerate.evaluation.protocols import Targets, make_fold
+from considerate.evaluation.protocols import Targets, make_folds
 from considerate.recommenders.fitting import fit_model
 from considerate.recommenders.registry import RECOMMENDERS
-from considerate.settings.data import ConsentConfig, TemporalProtocol
+from considerate.settings.data import ConsentConfig
 from considerate.settings.model import ModelConfig
+from considerate.settings.protocols import TemporalProtocol
 
 WorldBuilder = Callable[..., Dataset]
 ParrotBuilder = Callable[..., Any]
@@ -33,7 +35,7 @@ ROWS = [
 
 def fold_of(dataset: Dataset, k: list[int] | None = None) -> Any:
     protocol = TemporalProtocol(test_days=7, k=k or [2])
-    return make_fold(dataset, protocol, final=True, rng=np.random.default_rng(0))
+    return make_folds(dataset, protocol, final=True, rng=np.random.default_rng(0))[0]
 
 
 def names(fold: Any, lists: Any) -> list[list[str]]:
@@ -47,7 +49,7 @@ def test_a_known_model_gets_the_known_figures(world: WorldBuilder, parrot: Parro
     assert names(fold, repeat.lists) == [["apple", "bread"]] * 3
     assert repeat.figures["precision_at_2"].tolist() == [0.5, 0.5, 0.5]
     assert repeat.figures["recall_at_2"].tolist() == [0.5, 1.0, 1.0]
-    assert repeat.with_history.tolist() == [True, True, False]
+    assert repeat.counted.tolist() == [True, True, False]
     # ann is shown cider alone, the one thing she never bought; bob apple, bread.
     assert names(fold, new.lists) == [["cider"], ["apple", "bread"], ["apple", "bread"]]
     assert new.figures["ndcg_at_2"].tolist() == [1.0, 1.0, 1.0]
@@ -97,6 +99,63 @@ def test_small_blocks_give_the_same_lists_as_one(world: WorldBuilder, parrot: Pa
         whole = suggest(model, fold, targets)
         assert len(whole) >= 20
         np.testing.assert_array_equal(whole, suggest(model, fold, targets, budget_mb=0))
+
+
+def test_threads_give_the_same_lists_as_one(world: WorldBuilder, parrot: ParrotBuilder) -> None:
+    rng = np.random.default_rng(3)
+    rows = [(f"c{rng.integers(40):02}", f"i{rng.integers(25):02}", float(d)) for d in rng.uniform(0, 60, 900)]
+    fold = fold_of(world(rows), k=[5])
+    model = parrot([f"i{i:02}" for i in range(25)], own=7.5)
+    for targets in fold.targets:
+        one, many = (suggest(model, fold, targets, budget_mb=0, threads=threads) for threads in (1, 4))
+        np.testing.assert_array_equal(one, many)
+
+
+def test_an_error_in_a_thread_is_not_lost(world: WorldBuilder, parrot: ParrotBuilder) -> None:
+    fold = fold_of(world(ROWS))
+    model = parrot(["apple"])
+    broken = type("Broken", (), {"item_ids": model.item_ids, "score_many": lambda *_, **__: 1 / 0})()
+    with pytest.raises(ZeroDivisionError):
+        evaluate(broken, fold, budget_mb=0, threads=2)
+
+
+def test_a_block_holds_no_more_than_the_budget(world: WorldBuilder, parrot: ParrotBuilder) -> None:
+    sizes: list[int] = []
+    model = parrot([f"i{i:05}" for i in range(20_000)])
+
+    class Counting(type(model)):  # type: ignore[misc]  # the class of a fixture
+        def score_many(self, histories: Any, **more: Any) -> Any:
+            scores = model.score_many(histories, **more)
+            sizes.append(scores.nbytes)
+            return scores
+
+    rows = [(f"c{c:02}", f"i{c % 7:05}", day) for c in range(40) for day in (0.0, 12.0)]
+    evaluate(Counting(model.item_ids, model.values), fold_of(world(rows)), budget_mb=4, threads=2)
+    # Per score 16 bytes are set aside, of which the scores are 4; two threads share the budget.
+    assert max(sizes) <= 4_000_000 / 2 / 4
+    assert len(sizes) >= 7
+
+
+def test_memory_stays_within_the_budget(world: WorldBuilder, parrot: ParrotBuilder) -> None:
+    items = [f"i{i:04}" for i in range(2_000)]
+    rows = [(f"c{c:03}", items[(7 * c + day) % 2_000], float(day)) for c in range(600) for day in (0, 5, 9, 14)]
+    fold = fold_of(world(rows, items=items), k=[10])
+    model = parrot(items)
+    tracemalloc.start()
+    evaluate(model, fold, budget_mb=4, threads=2)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5_000_000  # what it keeps to the end, lists and figures, is small
+
+
+def test_a_catalogue_of_one_item_and_a_customer_who_has_everything_are_judged(
+    world: WorldBuilder, parrot: ParrotBuilder
+) -> None:
+    rows = [("ann", "apple", 0.0), ("bob", "apple", 1.0), ("ann", "apple", 12.0), ("cat", "apple", 14.0)]
+    repeat, new = evaluate(parrot(["apple"]), fold_of(world(rows), k=[10]))
+    assert repeat.figures["recall_at_10"].tolist() == [1.0, 1.0]
+    assert new.figures["recall_at_10"].tolist() == [1.0]  # cat, for whom it is new; ann has all there is
+    assert repeat.catalogue == {"coverage_at_10": 1.0, "gini_at_10": 0.0}
 
 
 def test_several_lengths_of_list_are_judged_at_once(world: WorldBuilder, parrot: ParrotBuilder) -> None:

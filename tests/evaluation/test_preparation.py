@@ -79,7 +79,7 @@ def test_a_temporal_fold_comes_with_popularity_judged_on_it(environment: Environ
     data = config(tmp_path, protocol={"week": {"kind": "temporal", "test_days": 7, "k": [1]}})
     prepared = prepare_fold(data, environment, choose_protocol(data, None, "shop.toml"), final=True, at=AT)
     # In train apple has two buyers and test-strip one; bread, bought after the cut, is nobody's.
-    assert prepared.fold.train.items.ids == ("apple", "test-strip")
+    assert prepared.folds[0].train.items.ids == ("apple", "test-strip")
     assert prepared.popularity[0].figures["ndcg_at_1"].tolist() == [1.0]  # bob buys apple again
     assert prepared.data_digest == prepared.dataset.digest
     assert prepared.protocol == "week"
@@ -97,7 +97,7 @@ def test_a_fixed_fold_reads_the_public_test_file_when_final(environment: Environ
     prepared = prepare_fold(data, environment, choose_protocol(data, None, "shop.toml"), final=True, at=AT)
     (popular,) = prepared.popularity
     assert popular.figures["ndcg_at_2"].tolist() == [1.0, 1.0]  # one item is left to suggest, and it is the right one
-    assert prepared.fold.at is None
+    assert prepared.folds[0].at is None
     assert prepared.dataset.events.n_events == 4
 
 
@@ -107,5 +107,33 @@ def test_the_public_test_file_is_not_opened_for_the_development_part(environment
     people = "".join(f"c{c},i{i}\n" for c in range(8) for i in range(5))
     (tmp_path / "purchases.csv").write_text(f"who,what\n{people}")
     prepared = prepare_fold(data, environment, choose_protocol(data, None, "shop.toml"), final=False, at=AT)
-    assert prepared.fold.part == "val"
-    assert 0 < prepared.fold.train.events.n_events < 40
+    assert prepared.folds[0].part == "val"
+    assert 0 < prepared.folds[0].train.events.n_events < 40
+
+
+def test_what_is_known_of_items_and_customers_comes_with_the_data(environment: Environment, tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("what,name\napple,Red\nquince,Yellow\n")
+    (tmp_path / "people.csv").write_text("who,age\nann,34\nzoe,70\n")
+    items = {"format": "csv", "path": str(tmp_path / "items.csv"), "columns": {"item_id": "what", "title": "name"}}
+    customers = {
+        "format": "csv",
+        "path": str(tmp_path / "people.csv"),
+        "columns": {"customer_id": "who", "age_band": "age"},
+    }
+    dataset = consented_dataset(config(tmp_path, items=items, customers=customers), environment, at=AT)
+    assert dataset.catalogue.item_ids == ("apple", "quince")
+    assert dataset.events.traits is not None
+    assert [dataset.events.traits.at(c) for c in (0, 1)] == [("age_band=25-34",), ()]
+
+
+def test_rolling_cuts_come_with_popularity_judged_at_each(environment: Environment, tmp_path: Path) -> None:
+    table = {"kind": "temporal", "test_days": 6, "cuts": 2, "k": [1]}
+    data = config(tmp_path, protocol={"weeks": table})
+    later = "ann,apple,2026-01-10\nbob,test-strip,2026-01-12\n"
+    (tmp_path / "purchases.csv").write_text(PURCHASES + later)
+    prepared = prepare_fold(data, environment, choose_protocol(data, None, "shop.toml"), final=True, at=AT)
+    assert [fold.label for fold in prepared.folds] == ["cut_1", "cut_2"]
+    assert [(one.label, one.goal) for one in prepared.popularity] == [
+        (label, goal) for label in ("cut_1", "cut_2") for goal in ("repeat", "new")
+    ]
+    assert prepared.part == "test"

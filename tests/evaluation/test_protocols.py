@@ -9,9 +9,10 @@ import pytest
 
 from considerate.dataset.dataset import Dataset
 from considerate.errors import ConfigError, DataError
-from considerate.evaluation.protocols import Fold, Targets, choose_protocol, make_fold
+from considerate.evaluation.protocols import Fold, Targets, choose_protocol, make_folds
 from considerate.ranking.history import Kind
-from considerate.settings.data import DataConfig, FixedProtocol, TemporalProtocol
+from considerate.settings.data import DataConfig
+from considerate.settings.protocols import FixedProtocol, TemporalProtocol
 from considerate.settings.toml import validate
 
 WorldBuilder = Callable[..., Dataset]
@@ -45,7 +46,7 @@ def rng() -> np.random.Generator:
 def test_the_test_cut_lies_test_days_before_the_last_event(
     world: WorldBuilder, day: Callable[[float], datetime]
 ) -> None:
-    fold = make_fold(world(ROWS), WEEK, final=True, rng=rng())
+    (fold,) = make_folds(world(ROWS), WEEK, final=True, rng=rng())
     assert fold.part == "test"
     assert fold.at == day(21)
     assert fold.train.events.n_events == 7
@@ -55,7 +56,7 @@ def test_the_test_cut_lies_test_days_before_the_last_event(
 def test_the_development_part_ends_where_the_test_part_begins(
     world: WorldBuilder, day: Callable[[float], datetime]
 ) -> None:
-    fold = make_fold(world(ROWS), WEEK, final=False, rng=rng())
+    (fold,) = make_folds(world(ROWS), WEEK, final=False, rng=rng())
     assert fold.part == "val"
     assert fold.at == day(14)
     repeat, new = fold.targets
@@ -64,9 +65,9 @@ def test_the_development_part_ends_where_the_test_part_begins(
 
 
 def test_what_happens_after_the_test_cut_changes_nothing_of_the_development_part(world: WorldBuilder) -> None:
-    before = make_fold(world(ROWS), WEEK, final=False, rng=rng())
+    (before,) = make_folds(world(ROWS), WEEK, final=False, rng=rng())
     later = [*ROWS, ("bob", "cider", 27.0), ("cat", "apple", 27.5)]
-    after = make_fold(world(later), WEEK, final=False, rng=rng())
+    (after,) = make_folds(world(later), WEEK, final=False, rng=rng())
     assert before.train.digest == after.train.digest
     assert [asked(before, t) for t in before.targets] == [asked(after, t) for t in after.targets]
 
@@ -76,9 +77,9 @@ def test_what_happens_after_the_test_cut_changes_nothing_of_the_development_part
 def test_a_return_after_the_cut_takes_nothing_out_of_train(
     world: WorldBuilder, final: bool, returned_on: float
 ) -> None:
-    before = make_fold(world(ROWS), WEEK, final=final, rng=rng())
+    (before,) = make_folds(world(ROWS), WEEK, final=final, rng=rng())
     returned = world([*ROWS, ("ann", "bread", returned_on, Kind.RETURN)])
-    after = make_fold(returned, WEEK, final=final, rng=rng())
+    (after,) = make_folds(returned, WEEK, final=final, rng=rng())
     # Bought on day 12, before either cut; the development cut is on day 14, the test cut on day 21.
     known = final and returned_on < 21
     assert (before.train.digest == after.train.digest) is not known
@@ -87,12 +88,12 @@ def test_a_return_after_the_cut_takes_nothing_out_of_train(
 
 def test_what_is_bought_and_brought_back_after_the_cut_is_no_success(world: WorldBuilder) -> None:
     rows = [*ROWS, ("bob", "bread", 22.0), ("bob", "bread", 23.0, Kind.RETURN)]
-    fold = make_fold(world(rows), WEEK, final=True, rng=rng())
+    (fold,) = make_folds(world(rows), WEEK, final=True, rng=rng())
     assert asked(fold, fold.targets[0]) == {"cat": {"bread"}}
 
 
 def test_new_excludes_what_the_customer_chose_in_train_and_repeat_excludes_nothing(world: WorldBuilder) -> None:
-    fold = make_fold(world(ROWS), WEEK, final=False, rng=rng())
+    (fold,) = make_folds(world(ROWS), WEEK, final=False, rng=rng())
     repeat, new = fold.targets
     ids = fold.train.items.ids
     assert repeat.excluded.sizes.tolist() == [0, 0]
@@ -101,7 +102,7 @@ def test_new_excludes_what_the_customer_chose_in_train_and_repeat_excludes_nothi
 
 def test_items_below_min_customers_in_train_neither_teach_nor_count(world: WorldBuilder) -> None:
     rows = [*ROWS, ("dan", "bread", 14.5)]
-    fold = make_fold(world(rows), TemporalProtocol(test_days=7, min_customers=2), final=False, rng=rng())
+    (fold,) = make_folds(world(rows), TemporalProtocol(test_days=7, min_customers=2), final=False, rng=rng())
     assert fold.train.items.ids == ("bread",)
     assert fold.train.events.n_events == 2
     assert asked(fold, fold.targets[0]) == {"dan": {"bread"}}
@@ -113,19 +114,19 @@ def test_min_customers_counts_people_not_events(world: WorldBuilder) -> None:
         ("bob", "bread", 2.0),
         ("bob", "bread", 12.0),
     ]
-    fold = make_fold(world(rows), TemporalProtocol(test_days=7, min_customers=2), final=True, rng=rng())
+    (fold,) = make_folds(world(rows), TemporalProtocol(test_days=7, min_customers=2), final=True, rng=rng())
     assert fold.train.items.ids == ("bread",)
 
 
 def test_only_what_was_chosen_is_relevant_a_view_is_not(world: WorldBuilder) -> None:
     rows = [("ann", "apple", 0.0), ("ann", "bread", 1.0), ("bob", "bread", 9.0), ("ann", "bread", 9.0, Kind.VIEW)]
-    fold = make_fold(world(rows), WEEK, final=True, rng=rng())
+    (fold,) = make_folds(world(rows), WEEK, final=True, rng=rng())
     assert asked(fold, fold.targets[0]) == {"bob": {"bread"}}
 
 
 def test_a_view_in_train_leaves_the_item_new(world: WorldBuilder) -> None:
     rows = [("bob", "apple", 0.0), ("ann", "apple", 1.0, Kind.VIEW), ("ann", "apple", 9.0)]
-    fold = make_fold(world(rows), WEEK, final=True, rng=rng())
+    (fold,) = make_folds(world(rows), WEEK, final=True, rng=rng())
     assert asked(fold, fold.targets[1]) == {"ann": {"apple"}}
 
 
@@ -139,7 +140,7 @@ def test_a_like_in_train_leaves_the_item_new_a_rating_does_not(world: WorldBuild
         ("ann", "apple", 9.0),
         ("ann", "bread", 9.0),
     ]
-    fold = make_fold(world(rows), WEEK, final=True, rng=rng())
+    (fold,) = make_folds(world(rows), WEEK, final=True, rng=rng())
     new, ids = fold.targets[1], fold.train.items.ids
     assert asked(fold, new) == {"ann": {"apple"}}
     assert [ids[item] for item in new.excluded.items] == ["bread"]
@@ -149,7 +150,7 @@ def test_a_fixed_test_part_is_read_under_the_ids_of_train(world: WorldBuilder) -
     nan = float("nan")
     train = world([("ann", "apple", nan), ("bob", "bread", nan), ("cat", "cider", nan)])
     test = world([("aaa", "apple", nan), ("bob", "apple", nan), ("bob", "zebra", nan), ("cat", "bread", nan)])
-    fold = make_fold(train, FixedProtocol(kind="fixed", test="t"), final=True, public_test=test, rng=rng())
+    (fold,) = make_folds(train, FixedProtocol(kind="fixed", test="t"), final=True, public_test=test, rng=rng())
     assert fold.at is None
     assert asked(fold, fold.targets[0]) == {"bob": {"apple"}, "cat": {"bread"}}
 
@@ -157,7 +158,7 @@ def test_a_fixed_test_part_is_read_under_the_ids_of_train(world: WorldBuilder) -
 def test_a_fixed_development_part_is_carved_from_train_and_shares_no_event_with_it(world: WorldBuilder) -> None:
     rows = [(f"c{c}", f"i{i}", float("nan")) for c in range(30) for i in range(c % 7 + 1)]
     whole = world(rows)
-    fold = make_fold(whole, FixedProtocol(kind="fixed", test="t", development_share=0.3), final=False, rng=rng())
+    (fold,) = make_folds(whole, FixedProtocol(kind="fixed", test="t", development_share=0.3), final=False, rng=rng())
     held_out = fold.targets[0].relevant.sizes.sum()
     assert 0.15 < held_out / len(rows) < 0.45
     assert fold.train.events.n_events + held_out <= len(rows)
@@ -180,7 +181,7 @@ def test_an_empty_side_of_the_cut_is_one_clear_error(
     world: WorldBuilder, rows: list[Any], protocol: TemporalProtocol, message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
-        make_fold(world(rows), protocol, final=True, rng=rng())
+        make_folds(world(rows), protocol, final=True, rng=rng())
 
 
 def config(**more: Any) -> DataConfig:

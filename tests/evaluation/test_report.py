@@ -10,10 +10,20 @@ import pytest
 from rich.console import Console
 
 from considerate.dataset.dataset import Dataset
+from considerate.errors import ConfigError
 from considerate.evaluation.evaluate import evaluate
-from considerate.evaluation.protocols import make_fold
-from considerate.evaluation.report import Figure, figures, json_line, metrics_to_log, print_figures, print_report, steps
-from considerate.settings.data import TemporalProtocol
+from considerate.evaluation.protocols import make_folds
+from considerate.evaluation.report import (
+    Figure,
+    figures,
+    json_line,
+    metrics_to_log,
+    print_figures,
+    print_report,
+    steps,
+    with_reach,
+)
+from considerate.settings.protocols import TemporalProtocol
 
 ROWS = [
     ("ann", "apple", 0.0),
@@ -27,10 +37,10 @@ ROWS = [
 
 @pytest.fixture
 def found(world: Callable[..., Dataset], parrot: Callable[..., Any]) -> tuple[Figure, ...]:
-    fold = make_fold(world(ROWS), TemporalProtocol(test_days=7, k=[1]), final=True, rng=np.random.default_rng(0))
+    (fold,) = make_folds(world(ROWS), TemporalProtocol(test_days=7, k=[1]), final=True, rng=np.random.default_rng(0))
     mine = evaluate(parrot(["apple", "bread", "cider"]), fold)
     popular = evaluate(parrot(["bread", "apple", "cider"]), fold)
-    return figures("test", mine, popular, np.random.default_rng(0))
+    return figures(mine, popular, np.random.default_rng(0))
 
 
 def by_name(found: tuple[Figure, ...]) -> dict[str, Figure]:
@@ -107,3 +117,42 @@ def test_the_json_goes_to_standard_output_alone(found: tuple[Figure, ...], capsy
     assert out.count("\n") == 1
     assert json.loads(out)["rows"][-1]["value"] == 0.5
     assert "test/repeat/no_history/ndcg_at_1 " in screen.getvalue()  # names are whole on a narrow screen too
+
+
+def rolling(world: Callable[..., Dataset], parrot: Callable[..., Any]) -> tuple[Figure, ...]:
+    rows = [("ann", "apple", 0.0), ("bob", "bread", 1.0), ("ann", "apple", 8.0), ("ann", "apple", 20.0)]
+    rows += [("bob", "apple", 19.0), ("bob", "apple", 21.0), ("ann", "bread", 21.0)]
+    folds = make_folds(
+        world(rows), TemporalProtocol(test_days=7, cuts=2, k=[1]), final=True, rng=np.random.default_rng(0)
+    )
+    mine = [one for fold in folds for one in evaluate(parrot(["apple", "bread"]), fold)]
+    return figures(mine, mine, np.random.default_rng(0))
+
+
+def test_several_cuts_have_a_figure_each_and_a_pooled_one(
+    world: Callable[..., Dataset], parrot: Callable[..., Any]
+) -> None:
+    names = by_name(rolling(world, parrot))
+    first, second = (names[f"test/cut_{place}/repeat/hit_rate_at_1"] for place in (1, 2))
+    whole = names["test/repeat/hit_rate_at_1"]
+    assert (first.value, first.customers) == (1.0, 1)  # ann alone bought anything in the first week that is judged
+    assert (second.value, second.customers) == (1.0, 2)
+    assert (whole.value, whole.customers) == (1.0, 2)  # three answers of two people
+    recall = names["test/repeat/recall_at_1"]
+    assert recall.value == pytest.approx((1.0 + 0.5 + 1.0) / 3)
+    assert "test/cut_1/repeat/heavy/ndcg_at_1" not in names
+    assert "test/cut_2/new/coverage_at_1" in names
+
+
+def test_what_was_promised_stands_beside_the_figure_and_decides_ok(found: tuple[Figure, ...]) -> None:
+    kept = with_reach(found, {"test/repeat/ndcg_at_1": 0.9})
+    read = json.loads(json_line(kept, {}))
+    row = next(row for row in read["rows"] if row["name"] == "test/repeat/ndcg_at_1")
+    assert (row["reach"], row["ok"], read["ok"]) == (0.9, True, True)
+    missed = json.loads(json_line(with_reach(found, {"test/repeat/ndcg_at_1": 1.1}), {}))
+    assert missed["ok"] is False
+
+
+def test_a_promise_about_no_figure_is_refused(found: tuple[Figure, ...]) -> None:
+    with pytest.raises(ConfigError, match="reach -> test/often/ndcg is no figure of this run; name one of its rows"):
+        with_reach(found, {"test/often/ndcg": 0.5})

@@ -78,6 +78,44 @@ def test_final_reads_the_test_part_and_names_its_figures_so(shop: Any, invoke: R
     assert row(line, "test/repeat/ndcg_at_5")["customers"] > 40
 
 
+def test_rolling_cuts_have_a_figure_each_and_a_pooled_one(shop: Any, invoke: Run) -> None:
+    shop.data.write_text(shop.data.read_text().replace("test_days = 7", "test_days = 7\ncuts = 3"))
+    line = last_line(invoke(shop, "--threads", "1", "--memory-mb", "8"))
+    whole = row(line, "val/repeat/ndcg_at_5")
+    cuts = [row(line, f"val/cut_{place}/repeat/ndcg_at_5") for place in (1, 2, 3)]
+    assert min(cut["value"] for cut in cuts) <= whole["value"] <= max(cut["value"] for cut in cuts)
+    assert whole["baseline"] is not None
+    assert whole["high"] - whole["low"] < max(cut["high"] - cut["low"] for cut in cuts)
+    (kept,) = runs_in(shop.home)
+    assert {"val/cut_1/repeat/ndcg_at_5", "val/repeat/ndcg_at_5"} <= kept.data.metrics.keys()
+
+
+def test_threads_and_memory_change_no_figure(shop: Any, invoke: Run) -> None:
+    one, other = (
+        last_line(invoke(shop, "--threads", threads, "--memory-mb", memory))["rows"]
+        for threads, memory in (("1", "64"), ("2", "1"))
+    )
+    measured = {"fit_seconds", "evaluation_seconds", "peak_mb"}
+    assert [row for row in one if row["name"] not in measured] == [row for row in other if row["name"] not in measured]
+
+
+OTHERS = {
+    "leave_last_out": 'kind = "leave_last_out"',
+    "held_out_customers": 'kind = "held_out_customers"\nheld_out = 15',
+    "consented": 'kind = "consented"\ntest_days = 7',
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_every_protocol_runs_and_names_its_figures(shop: Any, invoke: Run, kind: str) -> None:
+    table = f"\n[protocol.other]\n{OTHERS[kind]}\nk = [5]\n"
+    shop.data.write_text(shop.data.read_text() + table)
+    line = last_line(invoke(shop, "--protocol", "other"))
+    found = row(line, "val/new/ndcg_at_5")
+    assert 0 <= found["value"] <= 1
+    assert found["customers"] > 5
+
+
 def test_nothing_of_a_customer_reaches_mlflow_or_the_screen(shop: Any, invoke: Run) -> None:
     done = invoke(shop)
     last_line(done)
@@ -141,6 +179,8 @@ def test_a_wrong_file_is_one_message_exit_code_2_and_nothing_written(
         (("--protocol", "monthly"), "protocol = 'monthly'; must be one of: weekly"),
         (("--set", "params.half_life_days=-1"), "half_life_days = -1"),
         (("--set", "params"), "must be key=value"),
+        (("--threads", "0"), "--threads"),
+        (("--memory-mb", "0"), "--memory-mb"),
     ],
 )
 def test_a_wrong_option_is_one_message_and_exit_code_2(

@@ -1,6 +1,7 @@
 """One way from scores to a list."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -42,6 +43,23 @@ def test_the_block_is_not_changed() -> None:
     block = np.arange(6, dtype=np.float32).reshape(2, 3)
     top_n_many(block, 2, exclude=(np.array([0, 1, 1]), np.array([2], np.int32)))
     assert block.tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize("item", [-1, 3])
+def test_an_excluded_item_that_is_none_is_refused(item: int) -> None:
+    with pytest.raises(ValueError, match=rf"exclude holds {item} to {item}; must be item indices below 3"):
+        top_n_many(np.zeros((1, 3), np.float32), 2, exclude=(np.array([0, 1]), np.array([item], np.int32)))
+
+
+def test_one_allowed_row_for_one_customer_and_scores_in_any_layout() -> None:
+    scores = np.asfortranarray(np.array([[1, 3, 2], [3, 1, 2]], np.float32))
+    assert [part.tolist() for part in (top_n_many(scores, 2)[0], top_n_many(scores, 2)[1])] == [[1, 2], [0, 2]]
+    one = top_n_many(scores[:1], 2, allowed=np.array([[True, False, True]]))
+    assert one[0].tolist() == [2, 0]
+
+
+def test_minus_infinity_is_never_suggested() -> None:
+    assert top_n_many(np.array([[0, -np.inf, 1]], np.float32), 3)[0].tolist() == [2, 0]
 
 
 @settings(max_examples=200, deadline=None)

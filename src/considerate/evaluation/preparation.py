@@ -1,9 +1,11 @@
-"""From a data TOML to a fold that is ready to be fitted and judged: read, ask for consent, cut, judge popularity."""
+"""From a data TOML to folds that are ready to be fitted and judged: read, ask for consent, cut, judge popularity."""
 
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sqlalchemy import Engine
@@ -13,16 +15,18 @@ from considerate.consent.gate import keep_consented
 from considerate.consent.snapshot import snapshot_assumed, snapshot_from_ledger
 from considerate.dataset.dataset import Dataset
 from considerate.errors import ConfigError, ConsentError
-from considerate.evaluation.evaluate import Judged, evaluate
-from considerate.evaluation.protocols import Fold, make_fold
-from considerate.interactions.catalogue import read_items
+from considerate.evaluation.evaluate import BUDGET_MB, Judged
+from considerate.evaluation.folds import Fold, Part
+from considerate.evaluation.judging import fit_and_judge
+from considerate.evaluation.protocols import make_folds
+from considerate.interactions.catalogue import read_customers, read_items
 from considerate.interactions.reading import read_interactions
 from considerate.interactions.stored import read_stored
 from considerate.items.catalogue import Catalogue
-from considerate.recommenders.fitting import fit_model
-from considerate.settings.data import DataConfig, FixedProtocol, ProtocolConfig
+from considerate.settings.data import DataConfig
 from considerate.settings.environment import Environment
 from considerate.settings.model import ModelConfig
+from considerate.settings.protocols import FixedProtocol, ProtocolConfig
 from considerate.store.catalogue import read_catalogue
 from considerate.store.engine import open_store, reading
 from considerate.store.keys import load_keys
@@ -42,18 +46,26 @@ class Prepared:
         All consented events as they happened, for the fit that is registered.
     data_digest
         SHA-256 of them.
-    fold
-        What models are judged on.
+    folds
+        What models are judged on: one, or one per cut.
     popularity
-        The baseline's figures on the same fold: all-time distinct customers per item, nothing else.
+        The baseline's figures on the same folds: all-time distinct customers per item, nothing else.
+    limits
+        `budget_mb` and `threads` for judging, as in `evaluate`.
     """
 
     data: DataConfig
     protocol: str
     dataset: Dataset
     data_digest: str
-    fold: Fold
+    folds: tuple[Fold, ...]
     popularity: tuple[Judged, ...]
+    limits: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def part(self) -> Part:
+        """`val` or `test`."""
+        return self.folds[0].part
 
 
 def consented_dataset(data: DataConfig, environment: Environment, *, at: datetime) -> Dataset:
@@ -83,6 +95,7 @@ def consented_dataset(data: DataConfig, environment: Environment, *, at: datetim
         else:
             interactions = read_interactions(data, environment, quarantine=environment.home / "quarantine", at=at)
         catalogue = _catalogue(data, environment, engine)
+        attributes = read_customers(data, environment) if data.customers is not None else None
     sensitive = frozenset() if catalogue is None else sensitive_items(catalogue)
     consented, report = keep_consented(interactions, snapshot, config=data.consent, at=at, sensitive_items=sensitive)
     if not report.rows_kept:
@@ -91,7 +104,7 @@ def consented_dataset(data: DataConfig, environment: Environment, *, at: datetim
             f"{data.name}: consent leaves 0 of {report.rows_total:,} rows (customers left out: {reasons}); "
             "record consents, or bring those you have: considerate consent import FILE"
         )
-    return Dataset.from_interactions(consented)
+    return Dataset.from_interactions(consented, catalogue=catalogue, attributes=attributes)
 
 
 def sensitive_items(catalogue: Catalogue) -> frozenset[str]:
@@ -100,7 +113,14 @@ def sensitive_items(catalogue: Catalogue) -> frozenset[str]:
 
 
 def prepare_fold(
-    data: DataConfig, environment: Environment, protocol: tuple[str, ProtocolConfig], *, final: bool, at: datetime
+    data: DataConfig,
+    environment: Environment,
+    protocol: tuple[str, ProtocolConfig],
+    *,
+    final: bool,
+    at: datetime,
+    budget_mb: int = BUDGET_MB,
+    threads: int | None = None,
 ) -> Prepared:
     """Read, cut, and judge the baseline: everything that is the same for every model.
 
@@ -114,6 +134,8 @@ def prepare_fold(
         Judge the test part, which choices must not look at.
     at
         Now.
+    budget_mb, threads
+        For judging the baseline, as in `evaluate`.
     """
     name, table = protocol
     dataset = consented_dataset(data, environment, at=at)
@@ -122,15 +144,23 @@ def prepare_fold(
         source = data.source.model_copy(update={"path": table.test})
         test_data = data.model_copy(update={"name": f"{data.name}_test", "source": source})
         public_test = consented_dataset(test_data, environment, at=at)
-    fold = make_fold(dataset, table, final=final, public_test=public_test, rng=np.random.default_rng(0))
-    return Prepared(data, name, dataset, dataset.digest, fold, judge_popularity(fold, data))
+    seed = getattr(table, "seed", 0)
+    folds = make_folds(dataset, table, final=final, public_test=public_test, rng=np.random.default_rng(seed))
+    popularity = judge_popularity(folds, data, budget_mb=budget_mb, threads=threads)
+    return Prepared(
+        data, name, dataset, dataset.digest, folds, popularity, {"budget_mb": budget_mb, "threads": threads}
+    )
 
 
-def judge_popularity(fold: Fold, data: DataConfig) -> tuple[Judged, ...]:
+def judge_popularity(
+    folds: Sequence[Fold], data: DataConfig, *, budget_mb: int = BUDGET_MB, threads: int | None = None
+) -> tuple[Judged, ...]:
     """Judge plain popularity, all-time distinct customers per item: the figure any model is held against."""
     plain = ModelConfig(algorithm="popularity", params={"half_life_days": None})
-    popularity = fit_model(plain, Path("models/popularity.toml"), fold.train, data.consent, np.random.default_rng(0))
-    return evaluate(popularity, fold)
+    fitted = fit_and_judge(
+        plain, Path("models/popularity.toml"), folds, data.consent, budget_mb=budget_mb, threads=threads
+    )
+    return fitted.judged
 
 
 def _catalogue(data: DataConfig, environment: Environment, engine: Engine | None) -> Catalogue | None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from considerate.errors import ConfigError
 from considerate.evaluation.confidence import intervals
-from considerate.evaluation.evaluate import SEGMENTS, Judged
+from considerate.evaluation.evaluate import SEGMENTS, Judged, pooled
+from considerate.ranking.scores import Goal
 
 _SHOWN = ("ndcg", "map", "recall", "hit_rate", "coverage", "novelty")
 _MEASURED = ("fit_seconds", "evaluation_seconds", "peak_mb")
@@ -30,13 +32,16 @@ class Figure:
     Attributes
     ----------
     name
-        As in MLflow: `test/repeat/ndcg_at_10`, or `test/repeat/heavy/ndcg_at_10` for a segment.
+        As in MLflow: `test/repeat/ndcg_at_10`; with a segment `test/repeat/heavy/ndcg_at_10`; at one of several cuts
+        `test/cut_1/repeat/ndcg_at_10`.
     value, baseline
         The model's figure and popularity's.
     low, high
         95 % bootstrap interval over customers, None where the figure is not a mean over customers.
     customers
-        How many customers the figure is over.
+        How many customers the figure is over; who is asked at several cuts counts once.
+    reach
+        What the figure must come to at least; None where nothing was promised.
     """
 
     name: str
@@ -45,30 +50,81 @@ class Figure:
     low: float | None
     high: float | None
     customers: int
+    reach: float | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether what was promised is met."""
+        return self.reach is None or self.value >= self.reach
 
 
 def figures(
-    part: str, judged: Sequence[Judged], baseline: Sequence[Judged] | None, rng: np.random.Generator
+    judged: Sequence[Judged], baseline: Sequence[Judged] | None, rng: np.random.Generator
 ) -> tuple[Figure, ...]:
-    """Name and sum up every figure of a model, beside those of the baseline on the same fold."""
+    """Name and sum up every figure of a model, beside those of the baseline on the same folds.
+
+    Several cuts have figures of their own, after the pooled ones: means over every answer asked for, with intervals
+    that draw a customer with all her answers.
+    """
+    goals = list(dict.fromkeys(one.goal for one in judged))
+    labels = list(dict.fromkeys(one.label for one in judged))
     found: list[Figure] = []
-    for place, mine in enumerate(judged):
-        other = None if baseline is None else baseline[place]
-        groups = {"": mine.with_history} | {f"{name}/": mine.segments[name] for name in SEGMENTS}
-        for group, members in groups.items():
-            size = int(members.sum())
-            if not size:
-                continue
-            names = [name for name in mine.figures if not group or name.startswith("ndcg")]
-            values = np.column_stack([mine.figures[name][members] for name in names])
-            for name, got in zip(names, intervals(values, rng), strict=True):
-                beside = None if other is None else float(other.figures[name][members].mean())
-                found.append(Figure(f"{part}/{mine.goal}/{group}{name}", got.mean, beside, got.low, got.high, size))
-        for name, value in mine.catalogue.items():
-            beside = None if other is None else other.catalogue[name]
-            size = int(mine.with_history.sum())
-            found.append(Figure(f"{part}/{mine.goal}/{name}", value, beside, None, None, size))
+    for goal in goals:
+        prefix = f"{judged[0].part}/{goal}/"
+        found += _figures(judged, baseline, goal, rng, prefix=prefix, segments=(None, *SEGMENTS))
+    for label in labels if len(labels) > 1 else ():
+        mine = [one for one in judged if one.label == label]
+        other = None if baseline is None else [one for one in baseline if one.label == label]
+        for goal in goals:
+            prefix = f"{judged[0].part}/{label}/{goal}/"
+            found += _figures(mine, other, goal, rng, prefix=prefix, segments=(None,))
     return tuple(found)
+
+
+def _figures(
+    judged: Sequence[Judged],
+    baseline: Sequence[Judged] | None,
+    goal: Goal,
+    rng: np.random.Generator,
+    *,
+    prefix: str,
+    segments: Sequence[str | None],
+) -> Iterator[Figure]:
+    mine = [one for one in judged if one.goal == goal]
+    other = None if baseline is None else [one for one in baseline if one.goal == goal]
+    for segment in segments:
+        names = [name for name in mine[0].figures if segment is None or name.startswith("ndcg")]
+        columns = [pooled(mine, goal, name, segment) for name in names]
+        people = columns[0][1]
+        if not len(people):
+            continue
+        clusters = people if len(mine) > 1 else None
+        size = len(np.unique(people))
+        spans = intervals(np.column_stack([values for values, _ in columns]), rng, clusters=clusters)
+        for name, got in zip(names, spans, strict=True):
+            beside = None if other is None else float(pooled(other, goal, name, segment)[0].mean())
+            full = f"{prefix}{'' if segment is None else f'{segment}/'}{name}"
+            yield Figure(full, got.mean, beside, got.low, got.high, size)
+    size = len(np.unique(np.concatenate([one.customer[one.counted] for one in mine])))
+    for name in mine[0].catalogue:
+        beside = None if other is None else float(np.mean([one.catalogue[name] for one in other]))
+        value = float(np.mean([one.catalogue[name] for one in mine]))
+        yield Figure(f"{prefix}{name}", value, beside, None, None, size)
+
+
+def with_reach(found: Iterable[Figure], reach: Mapping[str, float]) -> tuple[Figure, ...]:
+    """Say what some figures, by name, must come to.
+
+    Raises
+    ------
+    ConfigError
+        There is no figure of a name.
+    """
+    found = tuple(found)
+    missing = sorted(set(reach) - {figure.name for figure in found})
+    if missing:
+        raise ConfigError(f"reach -> {missing[0]} is no figure of this run; name one of its rows")
+    return tuple(replace(figure, reach=reach.get(figure.name)) for figure in found)
 
 
 def metrics_to_log(found: Iterable[Figure]) -> dict[str, float]:
@@ -84,8 +140,9 @@ def metrics_to_log(found: Iterable[Figure]) -> dict[str, float]:
 def print_figures(console: Console, title: str, found: Iterable[Figure]) -> None:
     """Print the figures as a table: model, interval, baseline (all-time popularity), customers."""
     table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
-    for heading in ("figure", "model", "95 %", "baseline", "customers"):
-        table.add_column(heading, justify="left" if heading == "figure" else "right", no_wrap=heading == "figure")
+    table.add_column("figure", no_wrap=True)
+    for heading, width in (("model", 6), ("95 %", 11), ("baseline", 8), ("customers", 7)):
+        table.add_column(heading, justify="right", min_width=width)
     for figure in found:
         if not figure.name.rpartition("/")[2].startswith(_SHOWN):
             continue
@@ -104,16 +161,17 @@ def print_report(screen: Console, title: str, found: Sequence[Figure], facts: Ma
 def json_line(found: Iterable[Figure], more: Mapping[str, Any]) -> str:
     """Give the one line that ends a pipeline's output: rows, ok, and what else is worth keeping.
 
-    Seconds and memory among `more` become rows too, under their names in MLflow. A training run has no reach to meet,
-    so `reach` is null and `ok` true.
+    Seconds and memory among `more` become rows too, under their names in MLflow. Where nothing was promised, `reach` is
+    null and `ok` true; the line is ok if every row is.
     """
+    found = tuple(found)
     rows = [
         {
             "name": figure.name,
             "value": round(figure.value, 6),
             "baseline": None if figure.baseline is None else round(figure.baseline, 6),
-            "reach": None,
-            "ok": True,
+            "reach": figure.reach,
+            "ok": figure.ok,
             "low": None if figure.low is None else round(figure.low, 6),
             "high": None if figure.high is None else round(figure.high, 6),
             "customers": figure.customers,
@@ -126,7 +184,7 @@ def json_line(found: Iterable[Figure], more: Mapping[str, Any]) -> str:
         if name in more
     ]
     others = {name: value for name, value in more.items() if name not in _MEASURED}
-    return json.dumps({"rows": rows, "ok": True, **others}, allow_nan=False)
+    return json.dumps({"rows": rows, "ok": all(figure.ok for figure in found), **others}, allow_nan=False)
 
 
 @contextmanager

@@ -104,32 +104,23 @@ def top_n_many(
         (n_customers + 1,) offsets and item indices: row c must not contain `items[indptr[c]:indptr[c + 1]]`.
     allowed
         (n_items,) or (n_customers, n_items) what may appear; None allows everything.
+
+    Raises
+    ------
+    ValueError
+        `exclude` names no item.
     """
+    from considerate.ranking.top_n_kernel import best_items  # noqa: PLC0415 - a worker ranks one row and needs no numba
+
     n_customers, n_items = scores.shape
-    if allowed is not None and allowed.ndim == 1:
-        # A gather is far cheaper than selecting among columns of minus infinity.
-        columns = np.flatnonzero(allowed).astype(np.int32)
-        place = np.full(n_items, -1, np.int64)
-        place[columns] = np.arange(len(columns))
-        inner = None
-        if exclude is not None:
-            kept = place[exclude[1]] >= 0
-            offsets = np.concatenate([[0], np.cumsum(kept, dtype=np.int64)])[exclude[0]]
-            inner = (offsets, place[exclude[1][kept]].astype(np.int32))
-        lists = top_n_many(scores[:, columns], n, exclude=inner)
-        return Lists(lists.indptr, columns[lists.items])
-    if exclude is not None or allowed is not None:
-        scores = scores.copy() if allowed is None else np.where(allowed, scores, np.float32(-np.inf))
-    if exclude is not None:
-        scores[np.repeat(np.arange(n_customers), np.diff(exclude[0])), exclude[1]] = -np.inf
-    n = max(min(n, n_items), 0)
-    if n == 0 or n_customers == 0:
-        return Lists(np.zeros(n_customers + 1, np.int64), np.empty(0, np.int32))
-    threshold = np.partition(scores, n_items - n, axis=1)[:, n_items - n]
-    row, item = np.nonzero((scores >= threshold[:, None]) & (scores > -np.inf))
-    order = np.lexsort((item, -scores[row, item], row))
-    row, item = row[order], item[order]
-    first = np.searchsorted(row, np.arange(n_customers))
-    keep = np.arange(len(row)) - first[row] < n
-    counts = np.bincount(row[keep], minlength=n_customers)
-    return Lists(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), item[keep].astype(np.int32))
+    indptr, excluded = exclude or (np.zeros(n_customers + 1, np.int64), np.empty(0, np.int32))
+    if len(excluded) and not 0 <= excluded.min() <= excluded.max() < n_items:
+        raise ValueError(f"exclude holds {excluded.min()} to {excluded.max()}; must be item indices below {n_items}")
+    if allowed is None:
+        allowed = np.ones(n_items, np.bool_)
+    best = np.empty((n_customers, max(min(n, n_items), 0)), np.int32)
+    sizes = np.zeros(n_customers, np.int64)
+    if best.size:
+        best_items(np.ascontiguousarray(scores), indptr, excluded, np.atleast_2d(allowed), best, sizes)
+    filled = np.arange(best.shape[1]) < sizes[:, None]
+    return Lists(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64), best[filled])

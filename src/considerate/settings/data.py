@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from considerate.settings.protocols import ProtocolConfig
 from considerate.settings.toml import Section
 
 Columns = dict[str, str | list[str]]
@@ -119,33 +120,6 @@ class ConsentConfig(Section):
         if self.source == "ledger" and min(self.k_item, self.k_pair) < 5:
             raise ValueError("k_item and k_pair must be >= 5 where consent comes from the ledger")
         return self
-
-
-class TemporalProtocol(Section):
-    """One cut in time: fit on what lies before, judge on the `test_days` after it.
-
-    The test cut is the last timestamp minus `test_days`; the development cut lies `test_days` before the test cut.
-    """
-
-    kind: Literal["temporal"] = "temporal"
-    test_days: Annotated[float, Field(gt=0)] = 28
-    min_customers: Annotated[int, Field(ge=1)] = 1
-    goals: tuple[Literal["repeat", "new"], ...] = ("repeat", "new")
-    k: tuple[Annotated[int, Field(ge=1)], ...] = (10,)
-
-
-class FixedProtocol(Section):
-    """The public train and test files of a data set; development data are carved from train."""
-
-    kind: Literal["fixed"]
-    test: str
-    development_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    min_customers: Annotated[int, Field(ge=1)] = 1
-    goals: tuple[Literal["repeat", "new"], ...] = ("new",)
-    k: tuple[Annotated[int, Field(ge=1)], ...] = (20,)
-
-
-ProtocolConfig = Annotated[TemporalProtocol | FixedProtocol, Field(discriminator="kind")]
 
 
 class DataConfig(Section):

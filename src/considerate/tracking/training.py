@@ -30,7 +30,7 @@ class Training:
     figures
         How good the judged fit is.
     fit_seconds, evaluation_seconds
-        Wall time of the judged fit and of judging it.
+        Wall time of the judged fit (of several cuts, the longest) and of judging.
     """
 
     model: ModelConfig
@@ -92,7 +92,7 @@ def keep_training(environment: Environment, prepared: Prepared, training: Traini
                     "components": training.model.components,
                     "seed": training.model.seed,
                     "protocol": prepared.protocol,
-                    "part": prepared.fold.part,
+                    "part": prepared.part,
                 }
             )
             run.log_metrics({**metrics_to_log(training.figures), **measured})
