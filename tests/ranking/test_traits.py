@@ -1,5 +1,7 @@
 """Traits: what customers said or let us know, from one customer to a block and back."""
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,7 +41,7 @@ def test_a_name_that_is_no_column_is_left_out() -> None:
 
 def test_what_is_known_survives_the_way_to_a_block_and_back() -> None:
     traits = Traits.of([["age_band=25-34", "likes=A > B", "refuses=C=D"]])
-    history = Histories(**{**_columns(Histories.empty(1)), "traits": traits})[0]
+    history = replace(Histories.empty(1), traits=traits)[0]
     assert history.attributes == {"age_band": "25-34"}
     assert history.liked_categories == ("A > B",)
     assert history.refused_categories == ("C=D",)
@@ -51,7 +53,3 @@ def test_what_is_known_survives_the_way_to_a_block_and_back() -> None:
 def test_names_and_parts_are_each_others_inverse() -> None:
     parts: tuple[dict[str, str], tuple[str, ...], tuple[str, ...]] = ({"gender": "F"}, ("A",), ("B", "C"))
     assert parted(trait_names(*parts)) == parts
-
-
-def _columns(histories: Histories) -> dict[str, object]:
-    return {name: getattr(histories, name) for name in Histories.__slots__}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from written import NOW, histories_of, history_of, random_history, without
 
 from considerate.errors import DataError
@@ -53,6 +54,40 @@ def test_a_rating_counts_relative_to_the_customers_own_mean() -> None:
     assert weights(history, Weighting(rating_slope=1.0)) == {0: 3.0, 1: 1.0, 2: -1.0}
 
 
+def test_ratings_that_are_all_equal_weigh_one_each() -> None:
+    history = history_of([(item, 9 - item, Kind.RATING, 2.0) for item in range(3)])
+    assert weights(history, Weighting(rating_slope=1.0)) == {0: 1.0, 1: 1.0, 2: 1.0}
+
+
+def test_a_rating_below_the_least_weighs_nothing_but_counts_for_the_mean() -> None:
+    history = history_of([(0, 3, Kind.RATING, 5.0), (1, 2, Kind.RATING, 1.0), (2, 1, Kind.RATING, float("nan"))])
+    assert weights(history, Weighting(rating_slope=0.5, min_rating=4.0)) == {0: 2.0}
+
+
+def test_the_least_rating_says_nothing_of_purchases() -> None:
+    assert weights(history_of([(0, 1), (1, 1, Kind.RATING, 3.0)]), Weighting(min_rating=4.0)) == {0: 1.0}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kinds": {"purchase": float("nan")}},
+        {"kinds": {"purchase": float("inf")}},
+        {"kinds": {"bought": 1.0}},
+        {"rating_slope": -0.1},
+        {"rating_slope": float("nan")},
+        {"min_rating": float("nan")},
+        {"half_life_days": 0.0},
+        {"half_life_events": float("nan")},
+        {"half_life_events": -1.0},
+        {"max_items": 0},
+    ],
+)
+def test_weights_that_are_no_number_or_run_backwards_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Weighting.model_validate(wrong)
+
+
 def test_a_dismissal_lowers_and_is_never_read_as_a_purchase() -> None:
     assert weights(history_of([(0, 1, Kind.DISMISS)]), Weighting()) == {0: -1.0}
 
@@ -86,6 +121,7 @@ def test_customers_without_events_are_empty_rows() -> None:
 RULES = st.builds(
     Weighting,
     rating_slope=st.sampled_from([0.0, 0.5]),
+    min_rating=st.sampled_from([None, 3.0]),
     half_life_days=st.sampled_from([None, 20.0]),
     half_life_events=st.sampled_from([None, 3.0]),
     repeats=st.sampled_from(["sum", "max", "sqrt", "log"]),
@@ -106,6 +142,34 @@ def test_leaving_one_out_equals_weighing_the_rest(rule: Weighting, seed: int, n:
         expected[items] = x
         np.testing.assert_allclose(rows[event], expected[left.items], atol=2e-6)
     np.testing.assert_allclose(left.dot(column), rows @ column, atol=1e-9)
+
+
+def test_without_the_only_rating_nothing_else_changes() -> None:
+    history = history_of([(0, 3, Kind.RATING, 5.0), (1, 2)])
+    left = leave_one_out(history, Weighting(rating_slope=1.0), at=NOW)
+    assert left.in_full().tolist() == [[0.0, 1.0], [1.0, 0.0]]
+
+
+@pytest.mark.parametrize("repeats", ["sum", "log"])
+def test_a_long_history_is_left_out_event_by_event_in_bounded_memory(repeats: str) -> None:
+    rng = np.random.default_rng(0)
+    rule = Weighting.model_validate({"half_life_events": 20.0, "rating_slope": 0.3, "repeats": repeats})
+    history = random_history(rng, 40, 3_000, ratings=True)
+    left = leave_one_out(history, rule, at=NOW)
+    column = rng.normal(size=len(left.items))
+    products = left.dot(column)
+    whole = np.zeros(40)
+    for event in (0, 1_500, 2_990, 2_999):
+        items, x = weigh_one(without(history, event), rule, at=NOW)
+        whole[:] = 0.0
+        whole[items] = x
+        assert products[event] == pytest.approx(float(whole[left.items] @ column), abs=1e-5)
+
+
+def test_a_history_of_fifty_thousand_events_is_explained_at_once() -> None:
+    history = random_history(np.random.default_rng(0), 500, 50_000, ratings=True)
+    left = leave_one_out(history, Weighting(half_life_events=20.0), at=NOW)
+    assert np.isfinite(left.dot(np.ones(len(left.items)))).all()
 
 
 @settings(max_examples=50, deadline=None)

@@ -1,4 +1,4 @@
-"""Item vectors with a closed-form fold-in: ALS and its relatives, with no vector of any customer."""
+"""Item vectors with a closed-form fold-in: ALS, BPR, WARP, with no vector of any customer."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from considerate.ranking.files import Files, write_artefact
-from considerate.ranking.history import Float32, Float64, Histories, History, Int32
+from considerate.ranking.fold_in import FoldIn
+from considerate.ranking.history import Bool, Float32, Float64, Histories, History, Int32
 from considerate.ranking.leave_one_out import LeaveOneOut, leave_one_out
 from considerate.ranking.manifest import Manifest
 from considerate.ranking.scores import Base, Goal, Scores
 from considerate.ranking.top_n import base_of
-from considerate.ranking.weighting import Weighting, weigh, weigh_one
+from considerate.ranking.weighting import Weighting, as_histories, weigh, weigh_one
 
 KIND = "factor_items"
 
@@ -23,25 +24,26 @@ KIND = "factor_items"
 class FactorItems:
     """Item vectors and biases; a customer's vector is solved for at request time and forgotten.
 
-    With Y the item vectors, c = alpha x the confidences of the history and p = 1 where c > 0, else 0, the customer's
-    vector minimises sum over all items (p - u.y)^2 plus sum over the history (|c| - 1)(p - u.y)^2 plus
-    regularization |u|^2 (Hu, Koren and Volinsky 2008, "Collaborative filtering for implicit feedback datasets",
-    equation 4); the first sum is the Gram matrix, kept in the artefact.
+    score = base + y.u, with y the item's vector and u the customer's, folded in from the history (see
+    `ranking.fold_in.FoldIn`). Where no event weighs anything, u is the sum of the vectors of her traits, as far as the
+    model knows them; beside a history they would add what it says already, and better.
 
     Attributes
     ----------
     manifest
-        With `settings` alpha and regularization, and the weighting.
+        With `settings` alpha, regularization, standardised and the names of the traits, and the weighting.
     item_ids
         The catalogue.
     popular
         Share of consenting customers who bought an item lately.
     base
-        (n_items,) biases: the scores without history.
+        (n_items,) biases, weighted: the scores of somebody of whom nothing is known.
     item_vectors
         (n_items, factors) float32.
     gram
         (factors, factors) float64, Y'Y.
+    trait_vectors
+        (n_traits, factors) float32, in the order of the names in `settings`; each of at least `k_segment` customers.
     """
 
     manifest: Manifest
@@ -50,81 +52,71 @@ class FactorItems:
     base: Base
     item_vectors: Float32
     gram: Float64
+    trait_vectors: Float32
 
     @property
     def _weighting(self) -> Weighting:
         return self.manifest.weighting or Weighting()
 
+    @property
+    def _fold_in(self) -> FoldIn:
+        settings = self.manifest.settings
+        alpha, regularization = float(settings["alpha"]), float(settings["regularization"])
+        return FoldIn(self.item_vectors, self.gram, alpha, regularization, bool(settings.get("standardised", False)))
+
     def fold_in(self, items: Int32, x: Float32) -> Float64:
         """(factors,) vector of a customer with weights (m,) `x` on (m,) `items`."""
-        vectors = self.item_vectors[items].astype(np.float64)
-        system, target = self._normal_equations(vectors, x.astype(np.float64))
-        folded: Float64 = np.linalg.solve(system, target).astype(np.float64)
-        return folded
+        return self._fold_in.one(items, x)
 
-    def _normal_equations(self, vectors: Float64, x: Float64) -> tuple[Float64, Float64]:
-        confidence = float(self.manifest.settings["alpha"]) * x
-        ridge = float(self.manifest.settings["regularization"]) * np.eye(vectors.shape[1])
-        system = self.gram + ridge + (vectors * _extra(confidence)[:, None]).T @ vectors
-        return system, vectors.T @ np.maximum(confidence, 0.0)
+    def _of_traits(self, histories: Histories) -> Any:
+        """(n_customers, n_traits) CSR of the traits that the model knows; None where there are none at all."""
+        names = trait_names_of(self.manifest)
+        if not names or histories.traits is None:
+            return None
+        return histories.traits.matrix({name: place for place, name in enumerate(names)})
+
+    def _from_traits(self, history: History) -> Float64 | None:
+        """(factors,) vector of a customer by her traits alone; None where the model knows none of them."""
+        traits = self._of_traits(as_histories(history))
+        if traits is None or traits.nnz == 0:
+            return None
+        vector: Float64 = (traits @ self.trait_vectors)[0].astype(np.float64)
+        return vector
 
     def score(self, history: History, *, at: datetime | None, goal: Goal) -> Scores:
-        """Score every item: any event moves all of them."""
+        """Score every item: any event, and any known trait, moves all of them."""
         items, x = weigh_one(history, self._weighting, at=at)
-        if len(items) == 0:
+        vector = self.fold_in(items, x) if len(items) else self._from_traits(history)
+        if vector is None:
             return Scores(np.empty(0, np.int32), np.empty(0, np.float32), self.base)
-        values = self.base.values + self.item_vectors @ self.fold_in(items, x).astype(np.float32)
+        values = self.base.values + self.item_vectors @ vector.astype(np.float32)
         return Scores(np.arange(len(values), dtype=np.int32), values, self.base)
 
     def score_many(self, histories: Histories, *, at: datetime | None, goal: Goal) -> Float32:
-        """Score (n_customers, n_items) densely."""
+        """Score (n_customers, n_items) densely, without a loop over customers."""
         x = weigh(histories, self._weighting, at=at, n_items=len(self.item_ids))
-        vectors = np.zeros((len(histories), self.item_vectors.shape[1]), np.float32)
-        for customer in np.flatnonzero(np.diff(x.indptr)).tolist():
-            row = slice(x.indptr[customer], x.indptr[customer + 1])
-            vectors[customer] = self.fold_in(x.indices[row], x.data[row])
-        scores: Float32 = vectors @ self.item_vectors.T
+        vectors = self._fold_in.many(x)
+        traits = self._of_traits(histories)
+        if traits is not None:
+            empty = np.flatnonzero(np.diff(x.indptr) == 0)
+            vectors[empty] = traits[empty] @ self.trait_vectors
+        scores: Float32 = vectors.astype(np.float32) @ self.item_vectors.T
         scores += self.base.values
         return scores
 
     def explain(self, history: History, item: int, *, at: datetime | None, goal: Goal) -> Float64:
-        """(n,) what each event adds to the score of `item`, by solving again without it.
-
-        Where leaving out an event moves one weight only, the solution moves by a rank-1 update (Sherman and Morrison
-        1950); else every system is solved.
-        """
+        """(n,) what each event adds to the score of `item`, by folding in again without it."""
         if len(history) == 0:
             return np.zeros(0)
         without = leave_one_out(history, self._weighting, at=at)
+        whole, left = self._fold_in.without_each(without)
+        by_traits = self._from_traits(history)
+        if by_traits is not None:
+            whole = by_traits if not without.x.any() else whole
+            left[_emptied(without)] = by_traits
         y = self.item_vectors[item].astype(np.float64)
-        vectors = self.item_vectors[without.items].astype(np.float64)
-        system, target = self._normal_equations(vectors, without.x)
-        inverse: Float64 = np.linalg.inv(system).astype(np.float64)
-        score = float(y @ inverse @ target)
-        if without.rows is None and bool((without.ratio == 1.0).all()):
-            return score - self._updated(vectors, without, inverse, target, y)
-        solved = np.empty(len(history))
-        for event, row in enumerate(without.in_full()):
-            solved[event] = float(y @ np.linalg.solve(*self._normal_equations(vectors, row)))
-        return score - solved
-
-    def _updated(
-        self, vectors: Float64, without: LeaveOneOut, inverse: Float64, target: Float64, y: Float64
-    ) -> Float64:
-        """(n,) scores when the weight of one item moves from x to x + change."""
-        alpha = float(self.manifest.settings["alpha"])
-        before = alpha * without.x[without.place]
-        after = alpha * (without.x[without.place] + without.change)
-        after = np.where(np.abs(after) <= 1e-9 * np.abs(before), 0.0, after)
-        step = _extra(after) - _extra(before)
-        pull = np.maximum(after, 0.0) - np.maximum(before, 0.0)
-        z = vectors @ inverse  # (m, factors), each row A^-1 v
-        v_z_v = np.einsum("ij,ij->i", z, vectors)[without.place]
-        v_z_b, y_z_v = (z @ target)[without.place], (z @ y)[without.place]
-        # A' = A + step v v', b' = b + pull v: y A'^-1 b' in terms of A^-1.
-        numerator = y_z_v * (v_z_b + pull * v_z_v) * step
-        updated: Float64 = float(y @ inverse @ target) + pull * y_z_v - numerator / (1.0 + step * v_z_v)
-        return updated
+        shares: Float64 = float(y @ whole) - left @ y
+        return shares
 
     def similar(self, item: int, n: int) -> tuple[Int32, Float32]:
         """Items by cosine of their vectors."""
@@ -135,13 +127,15 @@ class FactorItems:
         return best, cosine[best].astype(np.float32)
 
     def save(self, directory: Path) -> None:
-        """Write the artefact."""
+        """Write the artefact; trait vectors only where there are any."""
         arrays: dict[str, NDArray[Any]] = {
             "popular": self.popular.values,
             "base": self.base.values,
             "item_vectors": self.item_vectors,
             "gram": self.gram,
         }
+        if len(self.trait_vectors):
+            arrays["trait_vectors"] = self.trait_vectors
         write_artefact(directory, self.manifest, self.item_ids, arrays)
 
     @classmethod
@@ -149,16 +143,30 @@ class FactorItems:
         """Read it back."""
         n = len(files.item_ids)
         item_vectors = files.array("item_vectors", n, None)
+        factors, traits = item_vectors.shape[1], len(trait_names_of(files.manifest))
         return cls(
             manifest=files.manifest,
             item_ids=files.item_ids,
             popular=base_of(files.array("popular", n)),
             base=base_of(files.array("base", n)),
             item_vectors=item_vectors,
-            gram=files.array("gram", item_vectors.shape[1], item_vectors.shape[1]),
+            gram=files.array("gram", factors, factors),
+            trait_vectors=files.array("trait_vectors", traits, factors) if traits else no_traits(factors),
         )
 
 
-def _extra(confidence: Float64) -> Float64:
-    """Weight of an item beyond the once that it has in the Gram matrix; none where there is no event."""
-    return np.where(confidence == 0, 0.0, np.abs(confidence) - 1.0)
+def trait_names_of(manifest: Manifest) -> tuple[str, ...]:
+    """Names of the traits that a model has vectors for, in their order."""
+    return tuple(manifest.settings.get("traits", ()))
+
+
+def no_traits(factors: int) -> Float32:
+    """Give the trait vectors of a model that knows no traits."""
+    return np.empty((0, factors), np.float32)
+
+
+def _emptied(without: LeaveOneOut) -> Bool:
+    """(n,) whether no event weighs anything without event j."""
+    near_nothing = 1e-9 * np.abs(without.x).max(initial=0.0)
+    emptied: Bool = (np.abs(without.in_full()) <= near_nothing).all(axis=1)
+    return emptied

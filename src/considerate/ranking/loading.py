@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from considerate.errors import ArtefactError
-from considerate.ranking import blend_items, buy_again, factor_items, linear_items
+from considerate.ranking import blend_items, buy_again, factor_items, linear_items, two_stage
 from considerate.ranking.blend_items import COMPONENTS, Blend
 from considerate.ranking.buy_again import BuyAgain
 from considerate.ranking.factor_items import FactorItems
@@ -11,6 +11,7 @@ from considerate.ranking.files import read_files
 from considerate.ranking.linear_items import LinearItems
 from considerate.ranking.manifest import read_manifest
 from considerate.ranking.scores import Artefact
+from considerate.ranking.two_stage import TwoStage
 
 
 def load(directory: Path, mmap: bool = True) -> Artefact:
@@ -41,11 +42,11 @@ def _load(directory: Path, *, mmap: bool, check_files: bool) -> Artefact:
             return FactorItems.read(files)
         case buy_again.KIND:
             return BuyAgain.read(files)
-        case blend_items.KIND:
-            # The blend's manifest lists, and has just vouched for, every file of its components.
+        case blend_items.KIND | two_stage.KIND:
+            # The manifest lists, and has just vouched for, every file of the components.
             names = sorted(manifest.settings["scales"])
             parts = {n: _load(directory / COMPONENTS / n, mmap=mmap, check_files=False) for n in names}
-            return Blend.read(files, parts)
+            return (Blend if manifest.kind == blend_items.KIND else TwoStage).read(files, parts)
         case other:
             raise ArtefactError(
                 f"{directory}: kind {other!r} is unknown to this version of considerate; "

@@ -8,7 +8,11 @@ from considerate.ranking.history import Bool, Histories, Int64
 def is_newest(histories: Histories, max_items: int) -> Bool:
     """(n_events,) whether the event's item is among its customer's `max_items` most recently touched ones."""
     keep = np.ones(histories.n_events, np.bool_)
-    if np.diff(histories.indptr).max(initial=0) <= max_items:
+    long = np.diff(histories.indptr) > max_items
+    if not long.any():
+        return keep
+    if not long.all():
+        keep[np.repeat(long, np.diff(histories.indptr))] = is_newest(histories.take(np.flatnonzero(long)), max_items)
         return keep
     customer, event = histories.customer, np.arange(histories.n_events)
     order = np.lexsort((event, histories.item, customer))

@@ -1,6 +1,6 @@
 """Alternating least squares on implicit feedback, exported as item vectors."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from implicit.cpu.als import AlternatingLeastSquares
@@ -8,10 +8,10 @@ from pydantic import Field
 from threadpoolctl import threadpool_limits
 
 from considerate.dataset.dataset import Dataset
-from considerate.ranking.factor_items import KIND, FactorItems
+from considerate.ranking.factor_items import KIND, FactorItems, no_traits
 from considerate.ranking.weighting import Weighting
 from considerate.recommenders.description import describe
-from considerate.recommenders.popularity import popular, tail
+from considerate.recommenders.popularity import popular, tail_of
 from considerate.settings.toml import Section
 
 
@@ -46,7 +46,7 @@ def fit(dataset: Dataset, params: Params, rng: np.random.Generator) -> FactorIte
     Each row of either side is solved on its own, so the number of threads does not show in the result; BLAS, whose
     sums may depend on it, gets one.
     """
-    user_items = dataset.user_items(params.weighting, dataset.end)
+    user_items = confidences(dataset, params)
     with threadpool_limits(limits=1, user_api="blas"):
         model = AlternatingLeastSquares(
             factors=params.factors,
@@ -60,6 +60,7 @@ def fit(dataset: Dataset, params: Params, rng: np.random.Generator) -> FactorIte
         item_vectors = np.array(model.item_factors, np.float32)
         wide = item_vectors.astype(np.float64)
         gram = wide.T @ wide
+    shown = popular(dataset)
     return FactorItems(
         manifest=describe(
             "als",
@@ -70,8 +71,21 @@ def fit(dataset: Dataset, params: Params, rng: np.random.Generator) -> FactorIte
             settings={"alpha": params.alpha, "regularization": params.regularization},
         ),
         item_ids=dataset.items.ids,
-        popular=popular(dataset),
-        base=tail(dataset),
+        popular=shown,
+        base=tail_of(shown),
         item_vectors=item_vectors,
         gram=gram,
+        trait_vectors=no_traits(params.factors),
     )
+
+
+def confidences(dataset: Dataset, params: Params) -> Any:
+    """(n_customers, n_items) CSR of weights as implicit reads them.
+
+    An item of negative weight is one that is not wanted, with the confidence 1 of all that was not seen and alpha x its
+    weight on top: implicit reads a negative entry as the whole of that confidence, so that -1 at alpha 1 would say
+    nothing.
+    """
+    user_items = dataset.user_items(params.weighting, dataset.end)
+    user_items.data[user_items.data < 0] -= np.float32(1.0 / params.alpha)
+    return user_items

@@ -1,20 +1,27 @@
-"""What a customer buys again: her own purchases, with what everybody's tell about each item's rhythm."""
+"""What a customer buys again: a hazard learnt from earlier weeks, with what everybody's purchases tell about rhythm."""
 
-from typing import Annotated
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
 from considerate.dataset.dataset import Dataset
-from considerate.errors import DataError
-from considerate.ranking.buy_again import KIND, MAX_ITEMS, BuyAgain, Purchases, purchases
-from considerate.ranking.history import Float64, Kind
+from considerate.ranking.buy_again import KIND, MAX_ITEMS, BuyAgain
+from considerate.ranking.history import Bool, Histories, Kind
+from considerate.ranking.purchases import Purchases, distinct, purchases
+from considerate.ranking.rebuying import half_lives, signs
 from considerate.recommenders.description import describe
-from considerate.recommenders.popularity import popular, tail
+from considerate.recommenders.hazard import Lesson, frequency_alone, learn_hazard
+from considerate.recommenders.popularity import popular, tail_of
+from considerate.recommenders.rhythm import School, levels_of
 from considerate.settings.toml import Section
 
-USUAL_GAP_DAYS = 30.0
-"""Gap where nobody has ever bought anything twice."""
+MAX_ROWS = 500_000
+"""Most products of one window to learn from; of more, only those of every second (third ...) customer."""
+
+_Days = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Params(Section):
@@ -22,62 +29,93 @@ class Params(Section):
 
     Attributes
     ----------
+    by
+        `chance`: the hazard. `frequency`: the days on which the customer bought it alone, the measure to beat.
     half_life_days
-        A purchase counts half after so many days.
-    repeat_power
-        How much an item that people come back to is preferred; 0 not at all.
-    lapse
-        How fast an item fades per gap that has passed since the last purchase.
+        A purchase counts half after so many days; a quarter and four times of it are read too.
     gap_prior
         So many gaps of the customer's own weigh as much as the item's.
     shrinkage
-        So many customers of average behaviour are added to each item's.
+        So many customers of the behaviour of its category are added to each item's.
+    horizon_days
+        What is bought again within so many days was due.
+    windows
+        So many horizons before the end of the data teach the hazard; 0 keeps the starting rule.
+    candidates
+        So many products of each customer, the most frequent ones, are learnt from.
+    regularization
+        How strongly the hazard is held to the starting rule.
     """
 
-    half_life_days: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 90.0
-    repeat_power: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.25
-    lapse: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
-    gap_prior: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3.0
-    shrinkage: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
+    by: Literal["chance", "frequency"] = "chance"
+    half_life_days: _Days = 80.0
+    gap_prior: _Days = 3.0
+    shrinkage: _Days = 10.0
+    horizon_days: _Days = 28.0
+    windows: Annotated[int, Field(ge=0, le=12)] = 2
+    candidates: Annotated[int, Field(ge=1)] = 40
+    regularization: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
 
 
 def fit(dataset: Dataset, params: Params, rng: np.random.Generator) -> BuyAgain:
-    """Learn each item's gap and the share of its buyers who come back.
+    """Learn each item's rhythm, and from the last windows how much each sign counts.
 
-    An item whose repeat buyers are fewer than `k_item` gets everybody's gap.
+    An item with fewer repeat buyers than `k_item` has the gap of its category, a category with fewer that of the one
+    above it, and in the end everybody's.
 
     Raises
     ------
     DataError
         Purchases without a time.
     """
-    if np.isnan(dataset.events.time[dataset.events.kind == Kind.PURCHASE]).any():
-        raise DataError("buy_again needs the time of every purchase, and some have none; map a timestamp column")
-    own = purchases(dataset.events, at=dataset.end, half_life_days=params.half_life_days, max_items=MAX_ITEMS)
-    settings = params.model_dump(mode="json", exclude={"shrinkage"})
+    end = dataset.end
+    events = dataset.events.where(dataset.events.kind == Kind.PURCHASE)
+    levels = levels_of(dataset.catalogue.aligned(dataset.items.ids).category.tolist())
+    school = School(levels, len(dataset.items), dataset.consent.k_item)
+    if params.by == "frequency":
+        coefficients = frequency_alone()
+    else:
+        coefficients = learn_hazard(list(_windows(events, end, school, params)), params.regularization)
+    lately = popular(dataset)
+    settings = {"half_life_days": params.half_life_days, "gap_prior": params.gap_prior, "coefficients": coefficients}
     return BuyAgain(
         manifest=describe("buy_again", KIND, dataset, params, None, settings=settings),
         item_ids=dataset.items.ids,
-        popular=popular(dataset),
-        base=tail(dataset),
-        gap_days=_gap_days(own, len(dataset.items), dataset.consent.k_item, params.shrinkage).astype(np.float32),
-        repeat_share=_repeat_share(own, len(dataset.items), params.shrinkage).astype(np.float32),
+        popular=lately,
+        base=tail_of(lately),
+        rhythm=school.rhythm(_own(events, end, params), len(dataset.customers), params.shrinkage),
     )
 
 
-def _gap_days(own: Purchases, n_items: int, k_item: int, shrinkage: float) -> Float64:
-    """(n_items,) geometric mean over the repeat buyers of an item of their mean gap."""
-    again = own.days > 1
-    item, log_gap = own.item[again], np.log(own.own_gap[again])
-    usual = float(log_gap.mean()) if len(log_gap) else float(np.log(USUAL_GAP_DAYS))
-    buyers = np.bincount(item, minlength=n_items)
-    mean = (np.bincount(item, log_gap, minlength=n_items) + shrinkage * usual) / (buyers + shrinkage)
-    return np.exp(np.where(buyers >= k_item, mean, usual))
+def _own(events: Histories, at: datetime | None, params: Params) -> Purchases:
+    return purchases(events, at=at, half_lives_days=half_lives(params.half_life_days), max_items=MAX_ITEMS)
 
 
-def _repeat_share(own: Purchases, n_items: int, shrinkage: float) -> Float64:
-    """(n_items,) share of an item's buyers with more than one day."""
-    again = own.days > 1
-    usual = float(again.mean()) if len(again) else 0.5
-    buyers = np.bincount(own.item, minlength=n_items)
-    return (np.bincount(own.item, again, minlength=n_items) + shrinkage * max(usual, 0.01)) / (buyers + shrinkage)
+def _windows(events: Histories, end: datetime | None, school: School, params: Params) -> Iterator[Lesson]:
+    """Yield what was known before each of the last horizons, with what was then bought in it."""
+    if end is None:
+        return
+    horizon = timedelta(days=params.horizon_days)
+    for window in range(1, params.windows + 1):
+        cut = end - window * horizon
+        before = events.where(events.time <= cut.timestamp())
+        after = events.where((events.time > cut.timestamp()) & (events.time <= (cut + horizon).timestamp()))
+        if not before.n_events or not after.n_events:
+            return
+        own = _own(before, cut, params)
+        rhythm = school.rhythm(own, int(np.count_nonzero(np.diff(before.indptr))), params.shrinkage)
+        own = own.where(_most_frequent(own, np.diff(after.indptr) > 0, params.candidates))
+        bought = distinct(after.customer * school.n_items + after.item)
+        pair = own.customer * school.n_items + own.item
+        yield signs(own, rhythm, params.gap_prior), bought[np.searchsorted(bought, pair) % len(bought)] == pair
+
+
+def _most_frequent(own: Purchases, came: Bool, candidates: int) -> Bool:
+    """(m,) the most frequent products of each customer who came in the window."""
+    came = came & (np.cumsum(came) % -(-max(int(came.sum()) * candidates, 1) // MAX_ROWS) == 0)
+    order = np.lexsort((own.item, -own.frequency[:, 1], own.customer))
+    customer = own.customer[order]
+    place = np.arange(len(order)) - np.searchsorted(customer, customer)
+    keep = np.zeros(len(order), np.bool_)
+    keep[order] = (place < candidates) & came[customer]
+    return keep

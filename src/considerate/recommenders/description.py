@@ -1,6 +1,7 @@
 """What every manifest says of the data and the terms of a fit."""
 
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -49,5 +50,11 @@ def describe(
             customers=int(np.count_nonzero(np.diff(dataset.events.indptr))),
             rows=dataset.events.n_events,
         ),
-        libraries={name: version(name) for name in sorted({*LIBRARIES, *libraries})},
+        libraries={name: _version(name) for name in sorted({*LIBRARIES, *libraries})},
     )
+
+
+@cache
+def _version(distribution: str) -> str:
+    """Version of an installed distribution; looking one up takes as long as a small fit."""
+    return version(distribution)

@@ -12,6 +12,7 @@ from considerate.ranking.weighting import Weighting
 from considerate.recommenders.description import describe
 from considerate.recommenders.neighbours import nearest_items
 from considerate.recommenders.popularity import popular, tail
+from considerate.recommenders.positive import positive_user_items
 from considerate.settings.toml import Section
 
 
@@ -43,12 +44,9 @@ def fit(dataset: Dataset, params: Params, rng: np.random.Generator) -> LinearIte
     The weights are implicit's. The products are our own, because a pair must be known to be common enough before the
     nearest are chosen.
     """
-    user_items = dataset.user_items(params.weighting, dataset.end)
-    # What lowers a score when it is asked for is no evidence that two items go together.
-    user_items.data = np.maximum(user_items.data, 0.0)
-    user_items.eliminate_zeros()
+    user_items = positive_user_items(dataset, params.weighting)
     return LinearItems(
-        manifest=describe("item_knn", KIND, dataset, params, params.weighting),
+        manifest=describe("item_knn", KIND, dataset, params, params.weighting, libraries=("numba",)),
         item_ids=dataset.items.ids,
         popular=popular(dataset),
         base=tail(dataset),

@@ -1,14 +1,11 @@
-"""Item-item products under two limits: the pairs of too few customers go first, then the nearest K stay."""
+"""Item-item matrices under two limits: the pairs of too few customers go first, then the K largest of a row stay."""
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from considerate.ranking.files import csr_of
 from considerate.ranking.history import Float32, Float64, Int32, Int64
-
-BLOCK_PRODUCTS = 2_000_000
 
 
 def nearest_items(weighted: Any, *, neighbours: int, k_pair: int) -> Any:
@@ -29,52 +26,74 @@ def nearest_items(weighted: Any, *, neighbours: int, k_pair: int) -> Any:
     Returns
     -------
     csr_matrix
+        (n_items, n_items) float32, empty diagonal, rows sorted by item. The number of threads (as many as numba may
+        use) does not show in it.
+    """
+    from considerate.recommenders.pair_kernels import product_rows  # noqa: PLC0415  # numba is slow to load
+
+    by_item = weighted.T.tocsr()
+    return _as_matrix(*product_rows(by_item, weighted, neighbours=neighbours, k_pair=k_pair))
+
+
+def largest_weights(weights: Any, user_items: Any, *, neighbours: int, k_pair: int) -> Any:
+    """Keep of each row of a dense matrix the largest weights, by absolute value, that may be kept.
+
+    Parameters
+    ----------
+    weights
+        (n_items, n_items) dense; its diagonal is not read.
+    user_items
+        (n_customers, n_items) CSR. A customer counts for a pair where both items have an entry.
+    neighbours, k_pair
+        As for `nearest_items`.
+
+    Returns
+    -------
+    csr_matrix
         (n_items, n_items) float32, empty diagonal, rows sorted by item.
     """
-    n_items = weighted.shape[1]
-    by_item = weighted.T.tocsr()
-    items: list[Int64] = []
-    values: list[Float64] = []
-    sizes = np.zeros(n_items, np.int64)
-    for start, stop in _blocks(by_item, weighted):
-        # The rows of all customers of item `start`, then of the next item, and so on up to `stop`.
-        entries = slice(by_item.indptr[start], by_item.indptr[stop])
-        rows = weighted[by_item.indices[entries]]
-        ends = rows.indptr[by_item.indptr[start : stop + 1] - by_item.indptr[start]].tolist()
-        others = rows.indices.astype(np.int64)
-        products = rows.data.astype(np.float64) * np.repeat(by_item.data[entries], np.diff(rows.indptr))
-        for item, begin, end in zip(range(start, stop), ends[:-1], ends[1:], strict=True):
-            together = np.bincount(others[begin:end], minlength=n_items)
-            together[item] = 0
-            near = np.flatnonzero(together >= k_pair)
-            if len(near) == 0:
-                continue
-            product: Float64 = np.bincount(others[begin:end], products[begin:end], n_items)[near].astype(np.float64)
-            best = _largest(product, neighbours)
-            items.append(near[best])
-            values.append(product[best])
-            sizes[item] = len(best)
+    from considerate.recommenders.pair_kernels import kept_rows  # noqa: PLC0415
+
+    by_item = user_items.T.tocsr()
+    return _as_matrix(*kept_rows(by_item, user_items, weights, neighbours=neighbours, k_pair=k_pair))
+
+
+def regressed(near: Any, weighted: Any, *, ridge: float, width: int) -> Any:
+    """Let the items beside each item explain it together instead of each on its own: one small ridge per item.
+
+    What EASE does with all items at once, at a cost that grows with the items and not with their cube (the choice of
+    few predictors by likeness is that of fsSLIM, Ning and Karypis 2011).
+
+    Parameters
+    ----------
+    near
+        (n_items, n_items) from `nearest_items`: row j holds the items that may predict item j.
+    weighted
+        (n_customers, n_items) CSR float32, of which `near` holds products.
+    ridge
+        In units of the mean squared length of a column of `weighted`.
+    width
+        Products kept per item while the small systems are filled; smaller ones count as 0 there.
+
+    Returns
+    -------
+    csr_matrix
+        (n_items, n_items) float32: row i holds what item i adds to the items that it predicts.
+    """
+    from considerate.recommenders.pair_kernels import ridge_values  # noqa: PLC0415
+
+    gram = nearest_items(weighted, neighbours=width, k_pair=1)
+    diagonal = np.bincount(weighted.indices, weighted.data.astype(np.float64) ** 2, minlength=near.shape[0])
+    scale = float(diagonal.sum()) / max(int((diagonal > 0).sum()), 1)
+    values = ridge_values(near, gram, diagonal.astype(np.float32), ridge * scale)
+    by_target = csr_of(values, near.indices, near.indptr, near.shape[0])
+    turned = by_target.T.tocsr()
+    turned.eliminate_zeros()
+    return turned
+
+
+def _as_matrix(sizes: Int64, items: Int32, values: Float64) -> Any:
+    filled = np.arange(items.shape[1]) < sizes[:, None]
     indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
-    data: Float32 = np.concatenate([*values, np.empty(0)]).astype(np.float32)
-    indices: Int32 = np.concatenate([*items, np.empty(0, np.int64)]).astype(np.int32)
-    return csr_of(data, indices, indptr, n_items)
-
-
-def _blocks(by_item: Any, weighted: Any) -> list[tuple[int, int]]:
-    """Cut the items into runs of about `BLOCK_PRODUCTS` products, which bounds the memory; one item is never cut."""
-    lengths = np.diff(weighted.indptr).astype(np.int64)
-    done = np.concatenate([[0], np.cumsum(lengths[by_item.indices])])[by_item.indptr]
-    cuts = np.searchsorted(done, np.arange(0, done[-1] + BLOCK_PRODUCTS, BLOCK_PRODUCTS), side="right") - 1
-    edges = np.unique(np.concatenate([[0], cuts, [by_item.shape[0]]])).tolist()
-    return list(pairwise(edges))
-
-
-def _largest(values: Float64, n: int) -> Int64:
-    """Places of the n largest entries other than 0, in rising order; ties go to the lower place."""
-    places = np.flatnonzero(values)
-    if len(places) > n:
-        kept = values[places]
-        threshold = np.partition(kept, len(kept) - n)[len(kept) - n]
-        above, level = places[kept > threshold], places[kept == threshold]
-        places = np.sort(np.concatenate([above, level[: n - len(above)]]))
-    return places
+    data: Float32 = values[filled].astype(np.float32)
+    return csr_of(data, items[filled], indptr, len(sizes))

@@ -7,11 +7,11 @@ from pydantic import Field
 from scipy.sparse import csr_matrix
 
 from considerate.dataset.dataset import Dataset
-from considerate.ranking.history import Float32
+from considerate.ranking.history import Bool, Float32, Histories, Kind
 from considerate.ranking.linear_items import KIND, LinearItems
 from considerate.ranking.scores import Base
 from considerate.ranking.top_n import base_of
-from considerate.ranking.weighting import KindName, Weighting
+from considerate.ranking.weighting import KindName, Weighting, event_weights, weigh
 from considerate.recommenders.description import describe
 from considerate.settings.toml import Section
 
@@ -63,14 +63,36 @@ def popular(dataset: Dataset) -> Base:
 
 def tail(dataset: Dataset) -> Base:
     """Popularity so light that it orders only what a model has nothing to say about."""
-    return base_of(popular(dataset).values * np.float32(TAIL))
+    return tail_of(popular(dataset))
+
+
+def tail_of(popular: Base) -> Base:
+    """Give the same from a list that was counted already."""
+    return base_of(popular.values * np.float32(TAIL))
 
 
 def buyers(dataset: Dataset, weighting: Weighting) -> Float32:
     """(n_items,) share of customers, each weighted by the latest event on the item."""
-    counts = dataset.user_items(weighting, dataset.end)
-    sums = np.bincount(counts.indices, counts.data, minlength=len(dataset.items))
+    n_items, events = len(dataset.items), dataset.events
+    if weighting.half_life_days is None and {*weighting.kinds.values()} == {1.0}:
+        # Every pair counts once: no weights to work out.
+        pairs = np.sort(
+            (events.customer * n_items + events.item)[(weighting.kind_weights[events.kind] > 0) & ~_disliked(events)]
+        )
+        sums = np.bincount(pairs[np.diff(pairs, prepend=-1) > 0] % n_items, minlength=n_items)
+    else:
+        counts = weigh(events.where(~_disliked(events)), weighting, at=dataset.end, n_items=n_items)
+        sums = np.bincount(counts.indices, counts.data, minlength=n_items)
     return (sums / max(len(dataset.customers), 1)).astype(np.float32)
+
+
+def _disliked(events: Histories) -> Bool:
+    """(n_events,) ratings that weigh nothing or less beside a customer's others: nobody chose such an item."""
+    ratings: Bool = events.kind == Kind.RATING
+    if not ratings.any():
+        return ratings
+    disliked: Bool = ratings & (event_weights(events, Weighting(), None) <= 0)
+    return disliked
 
 
 def no_neighbours(n_items: int) -> Any:
