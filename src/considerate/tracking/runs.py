@@ -63,7 +63,11 @@ class Run:
 
     def log_artefact(self, directory: Path) -> None:
         """Copy the files of a saved artefact into the run, where the registry finds them."""
-        self._client.log_artifacts(self.run_id, str(directory), ARTEFACT_PATH)
+        self.log_folder(directory, ARTEFACT_PATH)
+
+    def log_folder(self, directory: Path, path: str) -> None:
+        """Copy every file of `directory` into the run, under `path`."""
+        self._client.log_artifacts(self.run_id, str(directory), path)
 
 
 @contextmanager
@@ -80,7 +84,7 @@ def track_run(environment: Environment, *, experiment: str, name: str) -> Iterat
         Shown in MLflow's list of runs.
     """
     with mlflow_client(environment) as client:
-        run = client.create_run(_experiment_id(client, environment, experiment), run_name=name)
+        run = client.create_run(experiment_id(client, environment, experiment), run_name=name)
         try:
             yield Run(run.info.run_id, client)
         except BaseException:  # Ctrl-C too must leave no half run
@@ -128,7 +132,14 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _experiment_id(client: "MlflowClient", environment: Environment, name: str) -> str:
+def experiment_id(client: "MlflowClient", environment: Environment, name: str) -> str:
+    """Give the id of the experiment of a data set; made where there is none.
+
+    Raises
+    ------
+    TrackingError
+        It was deleted.
+    """
     found = client.get_experiment_by_name(name)
     if found is None:
         location = (environment.home / "mlartifacts").resolve().as_uri()
