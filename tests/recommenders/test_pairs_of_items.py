@@ -159,6 +159,16 @@ def test_neighbours_explain_an_item_together_by_a_ridge_regression(neighbours: i
         assert np.count_nonzero(found[:, item]) <= len(predictors)
 
 
+def test_the_near_filter_is_the_weighted_sum_of_the_product_and_the_regression() -> None:
+    dataset = dataset_of(taste_world(), k_pair=3)
+    product = filter_of(dataset).similarity.toarray()
+    together = filter_of(dataset, product_weight=0.0, ridge_weight=1.0).similarity.toarray()
+    both = filter_of(dataset, product_weight=0.5, ridge_weight=2.0).similarity.toarray()
+    np.testing.assert_allclose(both, 0.5 * product + 2.0 * together, rtol=1e-4, atol=1e-6)
+    assert (together < 0).any()
+    assert filter_of(dataset, product_weight=0.0).similarity.nnz == 0
+
+
 def test_tastes_have_a_fixed_sign() -> None:
     artefact = filter_of(dataset_of(taste_world()), output_exponent=0.0)
     assert artefact.low_rank is not None
