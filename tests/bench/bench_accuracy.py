@@ -44,7 +44,7 @@ def prepared_for(row: dict[str, Any], *, final: bool, quick: bool, folder: Path)
         if hasattr(protocol, "held_out"):
             protocol = protocol.model_copy(update={"held_out": QUICK_CUSTOMERS // 10})
         if hasattr(protocol, "cuts"):
-            protocol = protocol.model_copy(update={"cuts": min(protocol.cuts, 2)})
+            protocol = protocol.model_copy(update={"cuts": 1})
     return prepare_fold(data, environment, (name, protocol), final=final, at=datetime.now(UTC))
 
 

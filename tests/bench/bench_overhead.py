@@ -131,7 +131,7 @@ def time_judging(name: str, fold: Fold, data: DataConfig, runs: int) -> tuple[fl
         more = {}
 
     with warnings.catch_warnings(), threadpool_limits(limits=1, user_api="blas"):
-        warnings.simplefilter("ignore", ParameterWarning)  # of its own making: it hands itself a COO matrix
+        warnings.simplefilter("ignore", ParameterWarning)  # of its own making: it converts its own sparse matrix
         model.fit(x, show_progress=False)
 
     def theirs() -> None:
@@ -156,8 +156,8 @@ def main(
     rows = rows_of("als_fit", *time_fit(ALS, dataset, data, runs), None if quick else FIT_REACH)
     # Half the factors and two thirds of the sweeps: what does not depend on them weighs more.
     rows += rows_of("als_fit_of_64_factors", *time_fit("als", dataset, data, runs), None)
-    for algorithm, name in (("als", ALS), ("item_knn", "item_knn")):
-        pair = time_judging(name, fold, data, runs)
+    for algorithm in ("als", "item_knn"):
+        pair = time_judging(algorithm, fold, data, runs)
         rows += rows_of(f"{algorithm}_evaluation", *pair, None if quick else JUDGE_REACH)
     for line in rows:
         print(f"{line['name']:<36} {line['value']:>8} {'' if line['reach'] is None else line['reach']}")

@@ -22,7 +22,9 @@ def watch(event, arguments):
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) and "__pycache__" not in path and path != os.devnull:
             deeds.append([current, "opened for writing", path])
     elif event in ("os.mkdir", "os.remove", "os.rename", "socket.connect", "socket.bind", "sqlite3.connect"):
-        deeds.append([current, event, str(arguments[:1])])
+        # Byte code, and kernels that numba compiles, are the interpreter's own business.
+        if "__pycache__" not in str(arguments[:1]):
+            deeds.append([current, event, str(arguments[:1])])
     elif event == "subprocess.Popen":
         deeds.append([current, event, str(arguments[0])])
 

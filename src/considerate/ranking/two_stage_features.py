@@ -6,7 +6,7 @@ from datetime import datetime
 import numpy as np
 
 from considerate.errors import DataError
-from considerate.ranking.history import Float32, Float64, Histories, Int32, Int64, Kind
+from considerate.ranking.history import Bool, Float32, Float64, Histories, Int32, Int64, Kind
 from considerate.ranking.newest import newest_items
 from considerate.ranking.two_stage_columns import (
     CUSTOMER_COLUMNS,
@@ -100,7 +100,7 @@ class _Visits:
     age: Float64
     slow: Float64
     total: Float64
-    fresh: Float64
+    fresh: Bool
 
     @classmethod
     def of(cls, events: Histories, now: float, n_items: int) -> "_Visits":
@@ -111,7 +111,7 @@ class _Visits:
         number = np.cumsum(new) - 1
         count = np.concatenate([[0], np.cumsum(new)])
         slow = np.exp2(-age / SLOW_HALF_LIFE_DAYS)
-        total = np.bincount(customer, slow, minlength=len(events))
+        total: Float64 = np.bincount(customer, slow, minlength=len(events)).astype(np.float64)
         pair = customer * n_items + events.item
         order = np.argsort(pair, kind="stable")
         fresh = np.zeros(len(pair), np.bool_)
@@ -134,7 +134,6 @@ class _Visits:
         fresh = self.fresh
         items = np.bincount(customer[fresh], minlength=n)
         late = self.age < 28.0
-        late_visits = np.zeros(n)
         opens = np.diff(self.number, prepend=-1) > 0
         late_visits = np.bincount(customer[late & opens], minlength=n)
         late_events = np.bincount(customer[late], minlength=n)

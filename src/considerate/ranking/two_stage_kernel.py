@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]  # numba has no types
+@njit(cache=True, nogil=True)
 def margins(features: Any, root: Any, feature: Any, threshold: Any, left: Any, right: Any, leaf: Any) -> Any:  # noqa: PLR0917  # arrays, in order
     """(m,) sum over trees of the leaf that each of (m, n_features) rows falls into, trees in order."""
     out = np.zeros(features.shape[0], np.float64)

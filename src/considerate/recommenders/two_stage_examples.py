@@ -41,7 +41,8 @@ def weights(windows: Sequence[Examples], exponent: float) -> Float64:
     """
     bought = [np.bincount(rows.customer, rows.bought) for rows in windows if len(rows.customer)]
     each = [count[rows.customer] for count, rows in zip(bought, (w for w in windows if len(w.customer)), strict=True)]
-    return np.maximum(np.concatenate([*each, np.empty(0)]), 1.0) ** -exponent
+    counts: Float64 = np.concatenate([*each, np.empty(0)]).astype(np.float64)
+    return np.maximum(counts, 1.0) ** -exponent
 
 
 def examples(
