@@ -8,7 +8,7 @@ from numba import njit
 from considerate.ranking.history import Float32, Int32
 
 GEMM_SPEED = 25.0
-"""Dense products that BLAS does on one core in the time of one sparse product: an estimate, on which only the speed hangs."""
+"""Dense products that BLAS does on one core in the time of one sparse product: an estimate, only speed hangs on it."""
 
 DENSE_BYTES = 64_000_000
 
