@@ -14,8 +14,8 @@ from rich.console import Console
 
 from considerate.cli.exits import clear_exits
 from considerate.evaluation.evaluate import BUDGET_MB
-from considerate.evaluation.judging import fit_and_judge
-from considerate.evaluation.preparation import Prepared, prepare_fold
+from considerate.evaluation.judging import fit_and_judge, fit_unjudged
+from considerate.evaluation.preparation import UNJUDGED, Prepared, prepare_fold, prepare_unjudged
 from considerate.evaluation.protocols import choose_protocol
 from considerate.evaluation.report import Say, figures, print_report, steps
 from considerate.recommenders.fitting import check_model, fit_model
@@ -31,6 +31,8 @@ def prepare(
 ) -> Prepared:
     """Read a data set once, ask for consent, cut it, and judge popularity on it: the same for every model."""
     data = read_toml(data_path, DataConfig)
+    if protocol == UNJUDGED:
+        return prepare_unjudged(data, environment, at=at)
     table = choose_protocol(data, protocol, str(data_path))
     return prepare_fold(data, environment, table, final=final, at=at, **limits)
 
@@ -42,10 +44,13 @@ def train(
     if register:
         refuse_unproved_consent(prepared)
     consent, limits = prepared.data.consent, prepared.limits
-    fitted = fit_and_judge(model, path, prepared.folds, consent, say=say, **limits)
+    if prepared.folds:
+        fitted = fit_and_judge(model, path, prepared.folds, consent, say=say, **limits)
+    else:
+        fitted = fit_unjudged(model, path, prepared.dataset, consent)
     found = figures(fitted.judged, prepared.popularity, np.random.default_rng(model.seed))
     artefact = fitted.artefact
-    if register:
+    if register and prepared.folds:
         say(f"fitting {path.stem} on everything")
         artefact = fit_model(model, path, prepared.dataset, consent, np.random.default_rng(model.seed))
     say(f"keeping {path.stem}")
@@ -57,7 +62,9 @@ def main(
     model_path: Annotated[Path, typer.Argument(metavar="models/NAME.toml")],
     data_path: Annotated[Path, typer.Argument(metavar="configs/DATA.toml")],
     *,
-    protocol: Annotated[str | None, typer.Option(help="Its table protocol.NAME in the data TOML.")] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="A table protocol.NAME of the data TOML; none: judge nothing.")
+    ] = None,
     final: Annotated[bool, typer.Option("--final", help="Judge on the test part.")] = False,
     register: Annotated[bool, typer.Option("--register", help="Refit on everything and register the result.")] = False,
     changes: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE; KEY= leaves KEY out.")] = None,

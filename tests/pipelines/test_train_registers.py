@@ -1,6 +1,8 @@
 """`train.py --register` on the store and the ledger: what a service may serve, and nothing else."""
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,14 @@ from considerate.consent.purposes import Purpose
 from considerate.errors import StoreError, TrackingError
 from considerate.interactions.loading import load_into_store
 from considerate.interactions.reading import read_interactions
+from considerate.items.catalogue import Catalogue
 from considerate.ranking.loading import load
 from considerate.recommenders.fitting import fit_model
 from considerate.settings.data import DataConfig
 from considerate.settings.environment import Environment
 from considerate.settings.model import ModelConfig
 from considerate.settings.toml import read_toml
+from considerate.store.catalogue import upsert_items
 from considerate.store.engine import open_store, writing
 from considerate.store.keys import load_keys
 from considerate.store.subjects import ensure_subjects
@@ -71,6 +75,13 @@ def stored(shop: Any) -> Any:
         engine.dispose()
     shop.data.write_text(STORE_TOML)
     return shop
+
+
+def shelf_of_products() -> Catalogue:
+    bare = Catalogue.of_ids([f"product-{item:02}" for item in range(40)])
+    return replace(
+        bare, category=np.array([f"TASTE > {item // 4}" for item in range(40)], object), min_age=np.zeros(40, np.int16)
+    )
 
 
 def trained(shop: Any, *, register: bool = True) -> Any:
@@ -161,3 +172,45 @@ def test_without_a_store_the_message_says_how_to_make_one(shop: Any, invoke: Cal
     with pytest.raises(StoreError, match="no such database"):
         train.prepare(shop.data, Environment(home=shop.home, data=None), None, final=False, at=AT)
     assert invoke(shop).returncode == 2
+
+
+@pytest.mark.slow
+def test_a_shop_begins_on_its_catalogue_while_nobody_allows_training(
+    stored: Any, invoke: Callable[..., Any], tmp_path: Path
+) -> None:
+    environment = Environment(home=stored.home, data=None)
+    keys, engine = (
+        load_keys(environment.home / "keys", create=False),
+        open_store(environment.database_url, create=False),
+    )
+    try:
+        with writing(engine) as conn:
+            for ref in ensure_subjects(conn, keys, CUSTOMERS).values():
+                withdraw(conn, keys, ref, Purpose.TRAIN_MODELS, at=AT)
+    finally:
+        engine.dispose()
+    beginnings = Path(train.__file__).parents[1] / "models" / "blend.beginnings.toml"
+
+    refused = invoke(stored, "--protocol", "none", "--register", model=beginnings)
+    assert refused.returncode == 2
+    assert "consent leaves 0 of 2,400 rows" in refused.stderr
+    assert "--protocol none --register" in refused.stderr
+
+    engine = open_store(environment.database_url, create=False)
+    try:
+        with writing(engine) as conn:
+            upsert_items(conn, shelf_of_products())
+    finally:
+        engine.dispose()
+    done = invoke(stored, "--protocol", "none", "--register", model=beginnings)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert (said["version"], said["fitted_on"], said["rows"][0]["name"]) == (
+        "corner_shop-1",
+        "everything",
+        "fit_seconds",
+    )
+    promote(environment, name="corner_shop", version=1)
+    champion_artefact(environment, tmp_path / "champion", name="corner_shop")
+    manifest = load(tmp_path / "champion").manifest
+    assert manifest.consent.customers == 0

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from considerate.dataset.dataset import Dataset
 from considerate.evaluation.evaluate import BUDGET_MB, Judged, evaluate
 from considerate.evaluation.folds import Fold
 from considerate.ranking.history import Float32, Histories
@@ -27,7 +28,7 @@ class Fitted:
     artefact
         Of the last fold, the newest.
     judged
-        One entry per fold and goal.
+        One entry per fold and goal; none where nothing was judged.
     fit_seconds
         Wall time of the longest fit: what one fit takes.
     evaluation_seconds
@@ -79,6 +80,13 @@ def fit_and_judge(
         fit_seconds = max(fit_seconds, fitted - started)
         evaluation_seconds += time.perf_counter() - fitted
     return Fitted(artefact, tuple(judged), fit_seconds, evaluation_seconds)
+
+
+def fit_unjudged(model: ModelConfig, path: Path, dataset: Dataset, consent: ConsentConfig) -> Fitted:
+    """Fit `model` on everything there is; nothing is left to judge it on."""
+    started = time.perf_counter()
+    artefact = fit_model(model, path, dataset, consent, np.random.default_rng(model.seed))
+    return Fitted(artefact, (), time.perf_counter() - started, 0.0)
 
 
 @dataclass(frozen=True, slots=True)

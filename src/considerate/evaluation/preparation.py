@@ -16,7 +16,7 @@ from considerate.consent.snapshot import snapshot_assumed, snapshot_from_ledger
 from considerate.dataset.dataset import Dataset
 from considerate.errors import ConfigError, ConsentError
 from considerate.evaluation.evaluate import BUDGET_MB, Judged
-from considerate.evaluation.folds import Fold, Part
+from considerate.evaluation.folds import Fold
 from considerate.evaluation.judging import fit_and_judge
 from considerate.evaluation.protocols import make_folds
 from considerate.interactions.catalogue import read_customers, read_items
@@ -30,6 +30,9 @@ from considerate.settings.protocols import FixedProtocol, ProtocolConfig
 from considerate.store.catalogue import read_catalogue
 from considerate.store.engine import open_store, reading
 from considerate.store.keys import load_keys
+
+UNJUDGED = "none"
+"""The protocol of a fit on everything that nothing is held back from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class Prepared:
     data_digest
         SHA-256 of them.
     folds
-        What models are judged on: one, or one per cut.
+        What models are judged on: one, or one per cut; none where nothing is judged.
     popularity
         The baseline's figures on the same folds: all-time distinct customers per item, nothing else.
     limits
@@ -63,21 +66,32 @@ class Prepared:
     limits: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def part(self) -> Part:
-        """`val` or `test`."""
-        return self.folds[0].part
+    def part(self) -> str:
+        """`val` or `test`; `none` where nothing is judged."""
+        return self.folds[0].part if self.folds else UNJUDGED
 
 
-def consented_dataset(data: DataConfig, environment: Environment, *, at: datetime) -> Dataset:
+def consented_dataset(
+    data: DataConfig, environment: Environment, *, at: datetime, may_be_empty: bool = False
+) -> Dataset:
     """Read what a data TOML names and keep what its customers' consent allows to learn from.
 
     The store is opened, for reading only, where the rows or the consents are in it; with consent assumed and rows
     from files it is not touched.
 
+    Parameters
+    ----------
+    data, environment
+        What to read, and where.
+    at
+        Now.
+    may_be_empty
+        A catalogue is enough: nobody need allow training.
+
     Raises
     ------
     DataError, StoreError, ConsentError
-        The source, the store or the ledger cannot be used.
+        The source, the store or the ledger cannot be used, or consent leaves nothing.
     """
     if data.source.format == "store" and data.consent.source == "assumed":
         raise ConfigError(f'{data.name}: consent.source = assumed; must be "ledger" where source.format = "store"')
@@ -98,11 +112,12 @@ def consented_dataset(data: DataConfig, environment: Environment, *, at: datetim
         attributes = read_customers(data, environment) if data.customers is not None else None
     sensitive = frozenset() if catalogue is None else sensitive_items(catalogue)
     consented, report = keep_consented(interactions, snapshot, config=data.consent, at=at, sensitive_items=sensitive)
-    if not report.rows_kept:
+    if not report.rows_kept and not (may_be_empty and catalogue is not None and len(catalogue)):
         reasons = ", ".join(f"{reason} {count}" for reason, count in report.customers_left_out.items())
         raise ConsentError(
             f"{data.name}: consent leaves 0 of {report.rows_total:,} rows (customers left out: {reasons}); "
-            "record consents, or bring those you have: considerate consent import FILE"
+            "record consents, or bring those you have: considerate consent import FILE; until then, begin with "
+            "models/blend.beginnings.toml, a catalogue and pipelines/train.py ... --protocol none --register"
         )
     return Dataset.from_interactions(consented, catalogue=catalogue, attributes=attributes)
 
@@ -150,6 +165,12 @@ def prepare_fold(
     return Prepared(
         data, name, dataset, dataset.digest, folds, popularity, {"budget_mb": budget_mb, "threads": threads}
     )
+
+
+def prepare_unjudged(data: DataConfig, environment: Environment, *, at: datetime) -> Prepared:
+    """Read everything and cut nothing: for a fit that cannot be judged yet, since hardly anybody allows training."""
+    dataset = consented_dataset(data, environment, at=at, may_be_empty=True)
+    return Prepared(data, UNJUDGED, dataset, dataset.digest, (), ())
 
 
 def judge_popularity(

@@ -75,6 +75,7 @@ def keep_training(environment: Environment, prepared: Prepared, training: Traini
     or is taken back.
     """
     consent = prepared.dataset.consent
+    fitted_on = "everything" if register or not prepared.folds else "train"
     measured = {
         "fit_seconds": training.fit_seconds,
         "evaluation_seconds": training.evaluation_seconds,
@@ -96,14 +97,14 @@ def keep_training(environment: Environment, prepared: Prepared, training: Traini
                 }
             )
             run.log_metrics({**metrics_to_log(training.figures), **measured})
-            run.log_tags({**standard_tags(), **consent.tags(), **digests, "fitted_on": _fitted_on(register)})
+            run.log_tags({**standard_tags(), **consent.tags(), **digests, "fitted_on": fitted_on})
             run.log_artefact(saved)
     version = _registered(environment, prepared.data.name, run.run_id) if register else None
     facts = {
         **{metric: round(value, 3) for metric, value in measured.items()},
         "consent": {tag.removeprefix("consent."): value for tag, value in consent.tags().items()},
         **digests,
-        "fitted_on": _fitted_on(register),
+        "fitted_on": fitted_on,
         "run_id": run.run_id,
         "version": None if version is None else version.label,
     }
@@ -116,7 +117,3 @@ def _registered(environment: Environment, name: str, run_id: str) -> RegisteredV
     except BaseException:  # Ctrl-C too must leave no run that looks registered
         delete_run(environment, run_id)
         raise
-
-
-def _fitted_on(register: bool) -> str:
-    return "everything" if register else "train"
