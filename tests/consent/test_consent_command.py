@@ -26,7 +26,7 @@ def test_an_import_prints_what_became_of_every_row_and_no_id(tmp_path: Path) -> 
     file.write_text(HEADER + YES + YES.replace("form 17", ""), encoding="utf-8")
     made = run(tmp_path / "home", "db", "upgrade")
     assert made.returncode == 0, made.stderr
-    assert "schema 0001, master key" in made.stdout
+    assert "schema 0002, master key" in made.stdout
     done = run(tmp_path / "home", "consent", "import", str(file))
     assert done.returncode == 0, done.stderr
     for line in ("2 consent records", "recorded: given", "left out: no_evidence", "ledger: 1 events, head "):

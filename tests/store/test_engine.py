@@ -85,7 +85,7 @@ def test_a_missing_store_is_not_made_by_accident(tmp_path: Path) -> None:
 def test_a_file_without_schema_is_upgraded_only_on_request(tmp_path: Path) -> None:
     path = tmp_path / "blank.db"
     path.touch()
-    with pytest.raises(StoreError, match=r"has no schema, 0001 is needed; run: considerate db upgrade"):
+    with pytest.raises(StoreError, match=r"has no schema, 0002 is needed; run: considerate db upgrade"):
         open_store(url(path), create=False)
     open_store(url(path), create=True).dispose()
     open_store(url(path), create=False).dispose()
