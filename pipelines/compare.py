@@ -16,13 +16,13 @@ from considerate.evaluation.comparison import check_figure, compare, contend
 from considerate.evaluation.comparison_page import write_pages
 from considerate.evaluation.comparison_report import json_line, named, print_comparison
 from considerate.evaluation.evaluate import BUDGET_MB
+from considerate.evaluation.preparation import prepare
 from considerate.evaluation.report import steps
 from considerate.recommenders.fitting import check_model
 from considerate.settings.environment import read_environment
 from considerate.settings.model import ModelConfig
 from considerate.settings.toml import read_toml
 from considerate.tracking.comparisons import keep_comparison
-from train import prepare
 
 PLAIN = ModelConfig(algorithm="popularity")
 

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from considerate.cli.exits import clear_exits
 from considerate.evaluation.comparison import totals
+from considerate.evaluation.preparation import prepare
 from considerate.evaluation.report import steps
 from considerate.settings.environment import read_environment
 from considerate.settings.model import ModelConfig
@@ -28,7 +29,6 @@ from considerate.tuning.running import Budget, run_study
 from considerate.tuning.session import bar, json_line, print_outcome
 from considerate.tuning.space import defaults
 from considerate.tuning.studies import Plan, open_study
-from train import prepare
 
 
 def main(

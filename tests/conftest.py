@@ -9,6 +9,8 @@ import pytest
 from considerate.interactions.public_sets import PUBLIC_SETS, copy_at_hand
 from considerate.settings.environment import Environment, read_environment
 
+pytest_plugins = ("tests.databases",)
+
 
 def pytest_configure() -> None:
     """Keep tests out of the reader's var/ and off the network, their child processes too."""

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.proofs import proof_now
 from typer.testing import CliRunner
 
 from considerate.cli.main import app
@@ -9,17 +10,6 @@ from considerate.errors import TrackingError
 from considerate.settings.environment import Environment
 from considerate.tracking.registry import champion, register_version
 from considerate.tracking.runs import track_run
-
-PROOF = {
-    "consent.source": "ledger",
-    "consent.as_of": "2026-05-01T00:00:00+00:00",
-    "consent.ledger_seq": 41,
-    "consent.ledger_head": "9f" * 32,
-    "consent.n_total": 1,
-    "consent.n_included": 1,
-    "consent.k_item": 10,
-    "consent.k_pair": 5,
-}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +20,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     (artefact / "manifest.json").write_text("{}")
     for _ in range(2):
         with track_run(environment, experiment="shop", name="popularity") as run:
-            run.log_tags(PROOF)
+            run.log_tags(proof_now(environment))
             run.log_artefact(artefact)
         register_version(environment, name="shop", run_id=run.run_id)
     return environment
@@ -53,7 +43,10 @@ def test_promoting_an_older_version_rolls_back(
 ) -> None:
     assert "champion" not in considerate("list", "shop")
     assert considerate("promote", "shop", "2").startswith("shop-2 is the champion; ")
-    assert "considerate serve --set model.name=shop" in considerate("promote", "shop", "1")
+    with pytest.raises(TrackingError, match=r"min_publish_hours = 24: wait until"):
+        considerate("promote", "shop", "1")
+    at_once = ("--set", "promotion.min_publish_hours=0")
+    assert "considerate serve --set model.name=shop" in considerate("promote", "shop", "1", *at_once)
     current = champion(environment, name="shop")
     assert current is not None
     assert current.version == 1

@@ -91,10 +91,10 @@ def test_a_later_choice_stands_against_an_older_file(engine: Engine, keys: Keys,
         ref = ensure_subjects(conn, keys, ["7"], age_bands={"7": "adult"})["7"]
         grant(conn, keys, ref, Purpose.TRAIN_MODELS, notice=current_notice(), at=AT, policy=Policy())
         withdraw(conn, keys, ref, Purpose.TRAIN_MODELS, at=AT)
-    report = imported(engine, keys, written(tmp_path, GOOD, row(purpose="link_in_store")))
+    report = imported(engine, keys, written(tmp_path, GOOD, row(purpose="email_campaign")))
     assert (report.recorded, report.older) == ({"given": 1}, 1)
     assert reason(engine, keys, "7") is Reason.WITHDRAWN
-    assert reason(engine, keys, "7", Purpose.LINK_IN_STORE) is Reason.OK
+    assert reason(engine, keys, "7", Purpose.EMAIL_CAMPAIGN) is Reason.OK
 
 
 def test_a_customers_history_is_recorded_in_its_order(engine: Engine, keys: Keys, tmp_path: Path) -> None:

@@ -65,7 +65,27 @@ def test_rows_of_sensitive_items_stay_out_even_where_consent_is_assumed(
     }
     dataset = consented_dataset(config(tmp_path, items=items), environment, at=AT)
     assert dataset.items.ids == ("apple", "bread")
-    assert dataset.consent.rows_left_out == {"sensitive_item": 1}
+    assert dataset.consent.rows_left_out == {"sensitive": 1}
+
+
+def test_rows_of_items_that_nobody_has_classified_stay_out_where_the_shop_says_so(
+    environment: Environment, tmp_path: Path
+) -> None:
+    (tmp_path / "items.csv").write_text("what,class\napple,none\nbread,\n")  # test-strip is not in it at all
+    items = {
+        "format": "csv",
+        "path": str(tmp_path / "items.csv"),
+        "columns": {"item_id": "what", "sensitive": "class"},
+        "unclassified": "sensitive",
+    }
+    dataset = consented_dataset(config(tmp_path, items=items), environment, at=AT)
+    assert dataset.items.ids == ("apple",)
+    assert dataset.consent.rows_left_out == {"sensitive": 3}
+
+
+def test_a_position_of_the_ledger_needs_the_ledger(environment: Environment, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="ledger position 3: shop reads no ledger; leave out --as-of-seq"):
+        consented_dataset(config(tmp_path), environment, at=AT, seq=3)
 
 
 def test_rows_of_the_store_need_the_ledger(environment: Environment, tmp_path: Path) -> None:

@@ -1,18 +1,18 @@
 """Interactions go into the store whole, once, and come back as they went."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from small_sources import AT, Read
 from sqlalchemy import Engine, func, select
+from tests.databases import Database
 
 from considerate.errors import StoreError
 from considerate.interactions.columns import SCHEMA, Interactions, LoadReport
 from considerate.interactions.loading import load_into_store
 from considerate.interactions.stored import read_stored
-from considerate.store.engine import open_store, reading
+from considerate.store.engine import reading
 from considerate.store.keys import Keys, load_keys
 from considerate.store.subjects import find_subject
 from considerate.store.tables import interaction, subject
@@ -21,10 +21,8 @@ ROWS = "anna,soup,2026-01-05T10:00:00,2,1\notto,bread,2026-01-06,1,2\nanna,bread
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    opened = open_store(f"sqlite:///{tmp_path / 'shop.db'}", create=True)
-    yield opened
-    opened.dispose()
+def engine(database: Database) -> Engine:
+    return database.open()
 
 
 @pytest.fixture

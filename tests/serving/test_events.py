@@ -7,7 +7,7 @@ import pytest
 
 from considerate.consent.purposes import Purpose
 from considerate.ranking.history import Channel
-from considerate.serving.customers import Standing
+from considerate.serving.standing import Standing
 
 if TYPE_CHECKING:
     from tests.serving.conftest import World

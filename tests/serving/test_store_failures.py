@@ -4,16 +4,19 @@ import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from time import sleep
 from typing import TYPE_CHECKING
 
 import pytest
 
 from considerate.consent.purposes import Purpose
+from considerate.serving.rest import REST_SECONDS
 from considerate.store.keys import load_keys
 
 if TYPE_CHECKING:
     from tests.serving.conftest import World
 
+pytestmark = pytest.mark.parametrize("store_kind", ["sqlite"], indirect=True)
 CONSENTED = ("personalised", "ok")
 CLOSED = ("non_personalised", "consent_unavailable")
 
@@ -42,6 +45,7 @@ def test_a_store_that_nobody_may_read_closes_every_list(consented: "World") -> N
     assert refused.json()["type"].endswith(":store-unavailable")
     locker.execute("ROLLBACK")
     locker.close()
+    sleep(REST_SECONDS)
     assert answer(consented) == CONSENTED
 
 

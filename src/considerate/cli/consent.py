@@ -30,16 +30,22 @@ def import_file(
     from rich.table import Table
 
     from considerate.consent.importing import import_consents
+    from considerate.consent.publishing import publish, read_versions
     from considerate.errors import ConsentError
     from considerate.settings.environment import read_environment
-    from considerate.store.engine import open_store
+    from considerate.store.engine import open_store, writing
     from considerate.store.keys import load_keys
 
-    environment = read_environment()
+    environment, at = read_environment(), datetime.now(UTC)
+    versions = read_versions(environment.home / "notices", at=at)
     engine = open_store(environment.database_url, create=True)
     try:
         keys = load_keys(environment.home / "keys", create=True)
-        report = import_consents(file, engine, keys, at=datetime.now(UTC), quarantine=environment.home / "quarantine")
+        with writing(engine) as conn:
+            publish(conn, versions)
+        notices = {versions[-1].notice_id: versions[-1]}
+        quarantine = environment.home / "quarantine"
+        report = import_consents(file, engine, keys, at=at, quarantine=quarantine, notices=notices)
     finally:
         engine.dispose()
     table = Table(title=f"{report.rows:,} consent records of {report.customers:,} customers", title_justify="left")
@@ -49,6 +55,8 @@ def import_file(
         table.add_row(f"recorded: {state}", f"{rows:,}")
     table.add_row("already in the ledger", f"{report.repeated:,}")
     table.add_row("older than what the ledger knows", f"{report.older:,}")
+    if report.erasing:
+        table.add_row("of customers who are being erased", f"{report.erasing:,}")
     for rule, rows in report.rejected.items():
         table.add_row(f"left out: {rule}", f"{rows:,}")
     console = Console()

@@ -118,7 +118,9 @@ def print_report(report: "LoadReport") -> None:
 
 
 def _print_stored(stored: "StoreLoadReport", environment: "Environment") -> None:
+    from considerate.store.engine import public_url  # noqa: PLC0415
+
     print(
-        f"{environment.database_url}: {stored.inserted:,} interactions added, {stored.already_there:,} were there "
-        f"already, {stored.customers:,} customers, {stored.seconds:.1f} s"
+        f"{public_url(environment.database_url)}: {stored.inserted:,} interactions added, "
+        f"{stored.already_there:,} were there already, {stored.customers:,} customers, {stored.seconds:.1f} s"
     )

@@ -37,6 +37,9 @@ class Head(NamedTuple):
     hash: bytes
 
 
+EMPTY = Head(0, GENESIS)
+
+
 @dataclass(frozen=True, slots=True)
 class ConsentEvent:
     """One decision about one purpose, to be appended.

@@ -1,6 +1,6 @@
 """The consent ledger: append-only, hash-chained, with the current state of everybody as a projection beside it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, func, insert, literal_column, 
 
 from considerate.consent.decision import Consent, ConsentState, Policy, age_allowed
 from considerate.consent.events import (
-    GENESIS,
+    EMPTY,
     HASHED,
     ConsentEvent,
     Head,
@@ -19,16 +19,23 @@ from considerate.consent.events import (
     chain_hash,
     row_values,
 )
-from considerate.consent.notices import NOTICES, NoticeShown, check_current, current_notice
+from considerate.consent.notices import NoticeShown, check_current
 from considerate.consent.projection import project, read_current
+from considerate.consent.publishing import newest_published, note_notices
 from considerate.consent.purposes import Purpose
 from considerate.errors import MinorCannotConsent, UnknownSubject
 from considerate.store.engine import require_writing
 from considerate.store.keys import Keys, commit, seal
-from considerate.store.statements import chunks, insert_new
+from considerate.store.statements import chunks
 from considerate.store.subjects import bind_keys, new_ref, subject_by_ref, subject_keys
-from considerate.store.tables import consent_current, consent_event, consent_evidence, subject, to_micros
-from considerate.store.tables import notice as notice_table
+from considerate.store.tables import (
+    consent_current,
+    consent_event,
+    consent_evidence,
+    ledger_checkpoint,
+    subject,
+    tombstone,
+)
 
 _HEAD = select(consent_event.c.seq, consent_event.c.hash).order_by(consent_event.c.seq.desc()).limit(1)
 
@@ -102,7 +109,7 @@ def withdraw(
     current = read_current(conn, subject_ref).get(purpose)
     if current is not None and current.state is not ConsentState.GIVEN:
         return _recorded_before(conn, subject_ref, purpose, current)
-    notice = current_notice() if current is None else _notice_of(conn, current.seq)
+    notice = newest_published(conn) if current is None else notice_of(conn, current.seq)
     state = ConsentState.REFUSED if current is None else ConsentState.WITHDRAWN
     event = ConsentEvent(subject_ref, purpose, state, notice, at, method=method, evidence=evidence)
     return append(conn, keys, event, at=at)
@@ -126,7 +133,8 @@ def append_many(conn: Connection, keys: Keys, events: Sequence[ConsentEvent], *,
     Raises
     ------
     UnknownSubject
-        An event of nobody, or of an erased person. Nothing is appended.
+        An event of nobody, or of an erased person; of one who is being erased, anything but `erased`. Nothing is
+        appended.
     ConsentError
         An event that cannot be written as canonical JSON.
     """
@@ -134,7 +142,7 @@ def append_many(conn: Connection, keys: Keys, events: Sequence[ConsentEvent], *,
     bind_keys(conn, keys)
     _lock_ledger(conn)
     refs = list(dict.fromkeys(event.subject_ref for event in events))
-    epochs = _epochs(conn, refs)
+    epochs = _epochs(conn, refs, events)
     data_keys = subject_keys(conn, keys, [event.subject_ref for event in events if event.evidence is not None])
     seq, previous = head(conn)
     rows: list[dict[str, Any]] = []
@@ -169,7 +177,7 @@ def append_many(conn: Connection, keys: Keys, events: Sequence[ConsentEvent], *,
     if rows:
         conn.execute(insert(consent_event), rows)
         project(conn, rows, epochs)
-        _note_notices(conn, events)
+        note_notices(conn, (event.notice for event in events))
     if evidence_rows:
         conn.execute(insert(consent_evidence), evidence_rows)
     return recorded
@@ -178,41 +186,47 @@ def append_many(conn: Connection, keys: Keys, events: Sequence[ConsentEvent], *,
 def head(conn: Connection) -> Head:
     """Give the last seq and hash."""
     row = conn.execute(_HEAD).first()
-    return Head(0, GENESIS) if row is None else Head(row.seq, row.hash)
+    return EMPTY if row is None else Head(row.seq, row.hash)
 
 
-def verify(conn: Connection, *, trusted: Head | None = None) -> int | None:
+def verify(conn: Connection, *, trusted: Head | Iterable[Head] = (), start: Head = EMPTY) -> int | None:
     """Walk the whole chain; give the first seq that is not what was once appended, or None if all is well.
 
     An event that was edited, removed, inserted or moved is found. A ledger cut short at its end is found as long as
-    the projection still points behind the end; one that was rewritten throughout is found only by `trusted`.
+    another table still points behind the end; one that was rewritten throughout is found only by `trusted`.
 
     Parameters
     ----------
     trusted
-        A head that was noted elsewhere, where whoever changes the database cannot reach.
+        Heads that were noted elsewhere, where whoever changes the database cannot reach.
+    start
+        Where to begin: a head that is known to be right.
     """
+    noted = {one.seq: one.hash for one in ([trusted] if isinstance(trusted, Head) else trusted)}
     # Untyped: a value that was forged in another type is compared as it is, not converted.
     columns: list[ColumnElement[Any]] = [literal_column(name) for name in ("prev_hash", "hash", *HASHED)]
-    query = select(*columns).select_from(consent_event).order_by(consent_event.c.seq)
+    query = select(*columns).select_from(consent_event).where(consent_event.c.seq > start.seq)
     place = HASHED.index("seq") + 2
-    expected, previous = 1, GENESIS
-    with conn.execution_options(yield_per=2_000).execute(query) as rows:
+    expected, previous = start.seq + 1, start.hash
+    with conn.execute(query.order_by(consent_event.c.seq), execution_options={"yield_per": 2_000}) as rows:
         for row in rows:
             values = tuple(row)
             intact = (
                 values[place] == expected
                 and values[0] == previous
                 and values[1] == chain_hash(previous, canonical_row(values[2:]))
-                and (trusted is None or trusted.seq != expected or trusted.hash == values[1])
+                and noted.get(expected, values[1]) == values[1]
             )
             if not intact:
                 return expected
             expected, previous = expected + 1, values[1]
-    farthest = conn.execute(select(func.max(consent_current.c.seq))).scalar() or 0
-    if trusted is not None:
-        farthest = max(farthest, trusted.seq)
-    return expected if farthest >= expected else None
+    return expected if max(_farthest(conn), *noted, 0) >= expected else None
+
+
+def _farthest(conn: Connection) -> int:
+    """Give the last seq that other tables speak of."""
+    places = (consent_current.c.seq, tombstone.c.seq, ledger_checkpoint.c.seq)
+    return max(conn.execute(select(func.max(place))).scalar() or 0 for place in places)
 
 
 def _lock_ledger(conn: Connection) -> None:
@@ -221,37 +235,21 @@ def _lock_ledger(conn: Connection) -> None:
         conn.execute(text("SELECT pg_advisory_xact_lock(7236547)"))
 
 
-def _epochs(conn: Connection, refs: Sequence[bytes]) -> dict[bytes, int]:
+def _epochs(conn: Connection, refs: Sequence[bytes], events: Sequence[ConsentEvent]) -> dict[bytes, int]:
+    stays = {event.subject_ref for event in events if event.state is not ConsentState.ERASED}
     epochs: dict[bytes, int] = {}
     for part in chunks(refs):
-        query = select(subject.c.subject_ref, subject.c.consent_epoch)
-        query = query.where(subject.c.subject_ref.in_(part), subject.c.state == "active")
-        epochs.update((ref, epoch) for ref, epoch in conn.execute(query))
+        query = select(subject.c.subject_ref, subject.c.consent_epoch, subject.c.state)
+        for ref, epoch, state in conn.execute(query.where(subject.c.subject_ref.in_(part))):
+            if state == "active" or (state == "erasing" and ref not in stays):
+                epochs[ref] = epoch
     if missing := len(refs) - len(epochs):
         raise UnknownSubject(f"{missing} of {len(refs)} subjects: not known or erased; make them with ensure_subjects")
     return epochs
 
 
-def _note_notices(conn: Connection, events: Sequence[ConsentEvent]) -> None:
-    rows = []
-    for shown in dict.fromkeys(event.notice for event in events):
-        known = NOTICES.get(shown.notice_id)
-        if known is not None and known.version == shown.notice_version and shown.locale in known.texts:
-            rows.append(
-                {
-                    "notice_id": shown.notice_id,
-                    "version": shown.notice_version,
-                    "locale": shown.locale,
-                    "text_sha256": known.text_sha256(shown.locale),
-                    "material": known.material,
-                    "valid_from": to_micros(known.valid_from),
-                }
-            )
-    if rows:
-        conn.execute(insert_new(conn, notice_table), rows)
-
-
-def _notice_of(conn: Connection, seq: int) -> NoticeShown:
+def notice_of(conn: Connection, seq: int) -> NoticeShown:
+    """Name the notice that was read before event `seq`."""
     columns = (consent_event.c.notice_id, consent_event.c.notice_version, consent_event.c.locale)
     return NoticeShown(*conn.execute(select(*columns).where(consent_event.c.seq == seq)).one())
 

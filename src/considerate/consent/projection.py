@@ -1,4 +1,7 @@
-"""The current state of everybody's consents: what the ledger says last, kept beside it for quick reading."""
+"""The current state of everybody's consents: what the ledger says last, kept beside it for quick reading.
+
+Of whom it says `erased` last, the projection holds nothing.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -15,6 +18,10 @@ _PROJECTED = tuple(consent_current.columns.keys())
 _CURRENT = select(*(column for column in consent_current.columns if column.name != "subject_ref")).where(
     consent_current.c.subject_ref == bindparam("subject_ref")
 )
+_REMOVED = delete(consent_current).where(
+    consent_current.c.subject_ref == bindparam("ref"), consent_current.c.purpose_id == bindparam("purpose")
+)
+_ERASED = ConsentState.ERASED.value
 _PURPOSES = {purpose.value: purpose for purpose in Purpose}
 _STATES = {state.value: state for state in ConsentState}
 
@@ -47,7 +54,7 @@ def replay(conn: Connection) -> list[tuple[Any, ...]]:
     last = select(func.max(consent_event.c.seq)).group_by(consent_event.c.subject_ref, consent_event.c.purpose_id)
     query = (
         select(*(consent_event.c[name] for name in _PROJECTED))
-        .where(consent_event.c.seq.in_(last))
+        .where(consent_event.c.seq.in_(last), consent_event.c.state != _ERASED)
         .order_by(consent_event.c.subject_ref, consent_event.c.purpose_id)
     )
     return [tuple(row) for row in conn.execute(query)]
@@ -78,6 +85,11 @@ def rebuild_projection(conn: Connection) -> int:
 def project(conn: Connection, rows: Sequence[Mapping[str, Any]], epochs: Mapping[bytes, int]) -> None:
     """Carry freshly appended ledger rows over, and write the subjects' new epochs."""
     last = {(row["subject_ref"], row["purpose_id"]): row for row in rows}
-    conn.execute(upsert(conn, consent_current), [{name: row[name] for name in _PROJECTED} for row in last.values()])
+    kept = [{name: row[name] for name in _PROJECTED} for row in last.values() if row["state"] != _ERASED]
+    if kept:
+        conn.execute(upsert(conn, consent_current), kept)
+    gone = [{"ref": ref, "purpose": purpose} for (ref, purpose), row in last.items() if row["state"] == _ERASED]
+    if gone:
+        conn.execute(_REMOVED, gone)
     raised = update(subject).where(subject.c.subject_ref == bindparam("ref")).values(consent_epoch=bindparam("epoch"))
     conn.execute(raised, [{"ref": ref, "epoch": epoch} for ref, epoch in epochs.items()])

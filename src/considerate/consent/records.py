@@ -96,7 +96,7 @@ def read_records(
     columns = {name: _text(path, name, table[name]) for name in table.column_names}
     for row, values in enumerate(zip(*columns.values(), strict=True), start=1):
         named = dict(zip(columns, values, strict=True))
-        checked = _check(row, named, notices, at)
+        checked = check_record(row, named, notices, at)
         if isinstance(checked, str):
             rejected.append(RejectedRow(row, checked, named))
         else:
@@ -136,9 +136,24 @@ def count_rules(rejected: Sequence[RejectedRow]) -> dict[str, int]:
     return {rule: counts[rule] for rule in RULES if counts[rule]}
 
 
-def _check(  # noqa: PLR0911 - a list of rules reads best as a list
+def may_be_a_lost_no(row: RejectedRow) -> bool:
+    """Whether a row that cannot be recorded may withdraw a consent to one of our purposes."""
+    if row.values["state"] == ConsentState.GIVEN.value:
+        return False
+    # `Train_Models ` is ours, misspelt.
+    return row.rule != "unknown_purpose" or row.values["purpose"].strip().casefold() in list(Purpose)
+
+
+def check_record(  # noqa: PLR0911 - a list of rules reads best as a list
     row: int, values: Mapping[str, str], notices: Mapping[str, Notice], at: datetime
 ) -> ConsentRecord | str:
+    """Read one record; give the rule it breaks, a key of `RULES`, where it cannot be recorded.
+
+    Parameters
+    ----------
+    values
+        The columns `REQUIRED`, as text; those of `OPTIONAL` where there are any. Every other one is evidence.
+    """
     if not values["customer_id"].strip():
         return "no_customer"
     if values["purpose"] not in list(Purpose):

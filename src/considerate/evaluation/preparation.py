@@ -8,18 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 from sqlalchemy import Engine
 
 from considerate.consent.decision import Policy
 from considerate.consent.gate import keep_consented
+from considerate.consent.publishing import read_notices
 from considerate.consent.snapshot import snapshot_assumed, snapshot_from_ledger
 from considerate.dataset.dataset import Dataset
 from considerate.errors import ConfigError, ConsentError
 from considerate.evaluation.evaluate import BUDGET_MB, Judged
 from considerate.evaluation.folds import Fold
 from considerate.evaluation.judging import fit_and_judge
-from considerate.evaluation.protocols import make_folds
+from considerate.evaluation.protocols import choose_protocol, make_folds
 from considerate.interactions.catalogue import read_customers, read_items
+from considerate.interactions.columns import Columns, Interactions
 from considerate.interactions.reading import read_interactions
 from considerate.interactions.stored import read_stored
 from considerate.items.catalogue import Catalogue
@@ -27,6 +30,7 @@ from considerate.settings.data import DataConfig
 from considerate.settings.environment import Environment
 from considerate.settings.model import ModelConfig
 from considerate.settings.protocols import FixedProtocol, ProtocolConfig
+from considerate.settings.toml import read_toml
 from considerate.store.catalogue import read_catalogue
 from considerate.store.engine import open_store, reading
 from considerate.store.keys import load_keys
@@ -71,8 +75,36 @@ class Prepared:
         return self.folds[0].part if self.folds else UNJUDGED
 
 
+def prepare(
+    data_path: Path,
+    environment: Environment,
+    protocol: str | None,
+    *,
+    final: bool,
+    at: datetime,
+    seq: int | None = None,
+    **limits: Any,
+) -> Prepared:
+    """Read a data set once, ask for consent, cut it, and judge popularity on it: the same for every model.
+
+    Parameters
+    ----------
+    data_path, environment
+        The data TOML, and where to read.
+    protocol
+        Name of a table `protocol.NAME` of the TOML; its default one if None, `none` to judge nothing.
+    final, at, seq, limits
+        As in `prepare_fold`.
+    """
+    data = read_toml(data_path, DataConfig)
+    if protocol == UNJUDGED:
+        return prepare_unjudged(data, environment, at=at, seq=seq)
+    table = choose_protocol(data, protocol, str(data_path))
+    return prepare_fold(data, environment, table, final=final, at=at, seq=seq, **limits)
+
+
 def consented_dataset(
-    data: DataConfig, environment: Environment, *, at: datetime, may_be_empty: bool = False
+    data: DataConfig, environment: Environment, *, at: datetime, seq: int | None = None, may_be_empty: bool = False
 ) -> Dataset:
     """Read what a data TOML names and keep what its customers' consent allows to learn from.
 
@@ -85,6 +117,8 @@ def consented_dataset(
         What to read, and where.
     at
         Now.
+    seq
+        Last event of the ledger that counts; all of it if None.
     may_be_empty
         A catalogue is enough: nobody need allow training.
 
@@ -95,13 +129,16 @@ def consented_dataset(
     """
     if data.source.format == "store" and data.consent.source == "assumed":
         raise ConfigError(f'{data.name}: consent.source = assumed; must be "ledger" where source.format = "store"')
+    if seq is not None and data.consent.source == "assumed":
+        raise ConfigError(f"ledger position {seq}: {data.name} reads no ledger; leave out --as-of-seq")
     with ExitStack() as stack:
         if data.consent.source == "ledger":
             engine = open_store(environment.database_url, create=False, read_only=True)
             stack.callback(engine.dispose)
             keys = load_keys(environment.home / "keys", create=False)
-            policy = Policy(unknown_age=data.consent.unknown_age)
-            snapshot = snapshot_from_ledger(engine, keys, at, policy)
+            notices = read_notices(environment.home / "notices", at=at)
+            policy = Policy(data.consent.unknown_age, data.consent.gpc_strict, notices)
+            snapshot = snapshot_from_ledger(engine, keys, at, policy, seq=seq)
         else:
             engine, snapshot = None, snapshot_assumed()
         if engine is not None and data.source.format == "store":
@@ -111,6 +148,8 @@ def consented_dataset(
         catalogue = _catalogue(data, environment, engine)
         attributes = read_customers(data, environment) if data.customers is not None else None
     sensitive = frozenset() if catalogue is None else sensitive_items(catalogue)
+    if data.items is not None and data.items.unclassified == "sensitive":
+        sensitive |= undescribed_items(interactions, catalogue)
     consented, report = keep_consented(interactions, snapshot, config=data.consent, at=at, sensitive_items=sensitive)
     if not report.rows_kept and not (may_be_empty and catalogue is not None and len(catalogue)):
         reasons = ", ".join(f"{reason} {count}" for reason, count in report.customers_left_out.items())
@@ -127,6 +166,12 @@ def sensitive_items(catalogue: Catalogue) -> frozenset[str]:
     return frozenset(item for item, sensitive in zip(catalogue.item_ids, catalogue.sensitive, strict=True) if sensitive)
 
 
+def undescribed_items(interactions: Interactions, catalogue: Catalogue | None) -> frozenset[str]:
+    """Ids of the items in `interactions` that the catalogue lacks: nobody has said what they are."""
+    described = () if catalogue is None else catalogue.item_ids
+    return frozenset(pc.unique(interactions.table[Columns.ITEM]).to_pylist()).difference(described)
+
+
 def prepare_fold(
     data: DataConfig,
     environment: Environment,
@@ -134,6 +179,7 @@ def prepare_fold(
     *,
     final: bool,
     at: datetime,
+    seq: int | None = None,
     budget_mb: int = BUDGET_MB,
     threads: int | None = None,
 ) -> Prepared:
@@ -149,16 +195,18 @@ def prepare_fold(
         Judge the test part, which choices must not look at.
     at
         Now.
+    seq
+        As in `consented_dataset`.
     budget_mb, threads
         For judging the baseline, as in `evaluate`.
     """
     name, table = protocol
-    dataset = consented_dataset(data, environment, at=at)
+    dataset = consented_dataset(data, environment, at=at, seq=seq)
     public_test = None
     if isinstance(table, FixedProtocol) and final:
         source = data.source.model_copy(update={"path": table.test})
         test_data = data.model_copy(update={"name": f"{data.name}_test", "source": source})
-        public_test = consented_dataset(test_data, environment, at=at)
+        public_test = consented_dataset(test_data, environment, at=at, seq=seq)
     seed = getattr(table, "seed", 0)
     folds = make_folds(dataset, table, final=final, public_test=public_test, rng=np.random.default_rng(seed))
     popularity = judge_popularity(folds, data, budget_mb=budget_mb, threads=threads)
@@ -167,9 +215,9 @@ def prepare_fold(
     )
 
 
-def prepare_unjudged(data: DataConfig, environment: Environment, *, at: datetime) -> Prepared:
+def prepare_unjudged(data: DataConfig, environment: Environment, *, at: datetime, seq: int | None = None) -> Prepared:
     """Read everything and cut nothing: for a fit that cannot be judged yet, since hardly anybody allows training."""
-    dataset = consented_dataset(data, environment, at=at, may_be_empty=True)
+    dataset = consented_dataset(data, environment, at=at, seq=seq, may_be_empty=True)
     return Prepared(data, UNJUDGED, dataset, dataset.digest, (), ())
 
 

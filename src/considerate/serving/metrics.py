@@ -53,6 +53,14 @@ class Metrics:
         self.history_reads = Counter(
             "considerate_history_reads", "Reads of a customer's history for a list.", registry=self._registry
         )
+        self.decisions = Counter(
+            "considerate_decisions",
+            "Served decisions: written to the log, refused by it, or taken and lost by a worker that was killed.",
+            ["outcome"],
+            registry=self._registry,
+        )
+        for outcome in ("written", "refused", "lost"):
+            self.decisions.labels(outcome)  # shown from the start: a missing line could mean anything
         self.swaps = Counter(
             "considerate_model_swaps", "Models taken or refused.", ["outcome"], registry=self._registry
         )

@@ -79,6 +79,16 @@ def store_busy() -> Problem:
     )
 
 
+def erasure_in_progress() -> Problem:
+    """Say that nothing new begins for someone who is being erased."""
+    return Problem(
+        HTTPStatus.CONFLICT,
+        "erasure-in-progress",
+        "What was known of this customer is being erased; nothing was written. Send it again once that is done.",
+        {"Retry-After": "60"},
+    )
+
+
 def problem_response(problem: Problem, errors: list[FieldError] | None = None) -> JSONResponse:
     """Give the answer for a problem."""
     document = ProblemDocument(

@@ -1,18 +1,25 @@
 """What one service process holds, and who is allowed through its doors."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from fastapi import Request
+from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPBearer
 
-from considerate.serving.customers import Customers
+from considerate.consent.decision import Policy
+from considerate.consent.notices import NOTICES, Notice
+from considerate.serving.decision_log import DecisionLog, NoDecisionLog
 from considerate.serving.gpc import signals_gpc
 from considerate.serving.metrics import Metrics
 from considerate.serving.models import Models
-from considerate.serving.problems import UNAUTHORIZED, forbidden_scope
+from considerate.serving.problems import UNAUTHORIZED, Problem, forbidden_scope
+from considerate.serving.proofs import Proofs
+from considerate.serving.rates import Rates
+from considerate.serving.rights import Rights
 from considerate.serving.shelves import Shelves
+from considerate.serving.standing import Customers
 from considerate.serving.tokens import SERVICE_SCOPES, Caller, InvalidToken, Scope, Verifier
 from considerate.settings.service import ServiceConfig
 
@@ -44,6 +51,14 @@ class Resources:
         Counters.
     clock
         Gives the time, aware, UTC.
+    decisions
+        Where served decisions are written down; without one, no list is personalised.
+    rights
+        What a customer may ask for; without it, nothing can be asked for now.
+    proofs
+        Receipts and consent histories; without it, none can be had now.
+    notices
+        The notice in force, by its id.
     """
 
     config: ServiceConfig
@@ -53,21 +68,64 @@ class Resources:
     shelves: Shelves
     metrics: Metrics
     clock: Callable[[], datetime]
+    decisions: DecisionLog = field(default_factory=NoDecisionLog)
+    rights: Rights | None = None
+    proofs: Proofs | None = None
+    notices: Mapping[str, Notice] = field(default_factory=lambda: NOTICES)
+
+    @property
+    def policy(self) -> Policy:
+        """What the shop, not the customer, decides."""
+        return Policy(self.config.policy.unknown_age, self.config.policy.gpc_strict, self.notices)
 
 
-Door = Callable[[Request], Awaitable[Caller]]
+@dataclass(frozen=True, slots=True)
+class Door:
+    """The dependency of a route that lets callers with `scope` through; a service scope opens nothing of `/v1/me`."""
+
+    verifier: Verifier
+    scope: Scope
+
+    async def __call__(self, request: Request) -> Caller:
+        """Give the caller: 401 for a token that does not hold, 429 for too many requests, 403 for another scope."""
+        # From the application: a door is made by every router, and counting is everybody's together.
+        rates: Rates = request.app.state.rates
+        try:
+            caller = verified(request, self.verifier)
+        except Problem:
+            rates.admit_stranger(request)
+            raise
+        rates.admit(caller)
+        if self.scope not in caller.scopes or (self.scope is Scope.ME and caller.scopes & SERVICE_SCOPES):
+            raise forbidden_scope(self.scope)
+        return caller
 
 
 def door(verifier: Verifier, scope: Scope) -> Door:
-    """Give the dependency that lets callers with `scope` through: 401 for a token that does not hold, else 403."""
+    """Give the dependency that lets callers with `scope` through."""
+    return Door(verifier, scope)
 
-    async def enter(request: Request) -> Caller:
-        caller = verified(request, verifier)
-        if scope not in caller.scopes or (scope is Scope.ME and caller.scopes & SERVICE_SCOPES):
-            raise forbidden_scope(scope)
-        return caller
 
-    return enter
+FREE = frozenset({"/livez", "/readyz", "/metrics"})
+"""What a supervisor, a load balancer and the operator ask; never counted."""
+
+
+async def count_strangers(request: Request) -> None:
+    """Count a request for a route that has no door, by its address; a dependency of every route.
+
+    Raises
+    ------
+    Problem
+        429: too many in this minute.
+    """
+    route = request.scope["route"]
+    if route.path not in FREE and not has_door(route.dependant):
+        request.app.state.rates.admit_stranger(request)
+
+
+def has_door(dependant: Dependant) -> bool:
+    """Whether a route asks for a token."""
+    return isinstance(dependant.call, Door) or any(has_door(one) for one in dependant.dependencies)
 
 
 def verified(request: Request, verifier: Verifier) -> Caller:

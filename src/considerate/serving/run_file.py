@@ -33,9 +33,24 @@ class RunFile(Section):
         return self.home / "models"
 
     @property
+    def checkpoints(self) -> Path:
+        """Where signed heads of the ledger lie, outside the database."""
+        return self.home / "checkpoints"
+
+    @property
+    def notices(self) -> Path:
+        """Where the shop's own notice lies, if it has one."""
+        return self.home / "notices"
+
+    @property
     def keys(self) -> Path:
         """Where the installation's keys lie."""
         return self.home / "keys"
+
+    @property
+    def tallies(self) -> Path:
+        """Where the workers count the decisions they took and wrote."""
+        return self.home / "run" / "decisions"
 
 
 def write_run_file(folder: Path, run: RunFile) -> Path:

@@ -166,6 +166,7 @@ class ConsentsAnswer(BaseModel):
     gpc: Literal["honoured", "not_signalled"]
     consents: list[PurposeState]
     notice: NoticeText
+    due: Annotated[list[Purpose], Field(description="Given before, to be asked about again under this notice.")]
 
 
 class ConsentReceipt(BaseModel):
@@ -176,6 +177,7 @@ class ConsentReceipt(BaseModel):
     changed: Annotated[bool, Field(description="False where nothing was to be changed.")]
     consent_epoch: int
     recorded_at: datetime
+    receipt_id: Annotated[UUID | None, Field(description="For GET /v1/me/receipts/{receipt_id}.")]
     ledger_seq: int | None
     ledger_hash: str | None
 

@@ -1,11 +1,11 @@
 """The catalogue in the store: the authority on stock, price and age limits of every item."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
 from considerate.items.catalogue import Catalogue
 from considerate.store.engine import require_writing
@@ -35,9 +35,29 @@ def upsert_items(conn: Connection, catalogue: Catalogue) -> int:
         changed += [dict(zip(_NAMES, row, strict=True)) for row in part if stored.get(row[0]) != row]
     if changed:
         conn.execute(upsert(conn, item), changed)
-        version = catalogue_version(conn) + 1
-        conn.execute(upsert(conn, catalogue_state), {"id": 1, "version": version})
+        _raise_version(conn)
     return len(changed)
+
+
+def change_item(conn: Connection, item_id: str, values: Mapping[str, Any]) -> bool | None:
+    """Change some columns of one item; give whether anything is different now, None where there is no such item.
+
+    Parameters
+    ----------
+    conn
+        From `store.engine.writing`.
+    values
+        Column of the table `item` -> value.
+    """
+    require_writing(conn)
+    stored = conn.execute(select(item).where(item.c.item_id == item_id)).mappings().first()
+    if stored is None:
+        return None
+    changed = {name: value for name, value in values.items() if stored[name] != value}
+    if changed:
+        conn.execute(update(item).where(item.c.item_id == item_id), changed)
+        _raise_version(conn)
+    return bool(changed)
 
 
 def read_catalogue(conn: Connection) -> Catalogue:
@@ -61,6 +81,10 @@ def read_catalogue(conn: Connection) -> Catalogue:
 def catalogue_version(conn: Connection) -> int:
     """Give how often the catalogue has changed: part of the key of everything derived from it."""
     return conn.execute(select(catalogue_state.c.version)).scalar() or 0
+
+
+def _raise_version(conn: Connection) -> None:
+    conn.execute(upsert(conn, catalogue_state), {"id": 1, "version": catalogue_version(conn) + 1})
 
 
 def _rows(catalogue: Catalogue) -> list[tuple[Any, ...]]:
