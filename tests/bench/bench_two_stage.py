@@ -18,7 +18,7 @@ from considerate.recommenders.two_stage_boosting import boosted
 from considerate.settings.model import ModelConfig
 from considerate.settings.toml import read_toml, validate
 
-MODEL = Path(__file__).parents[2] / "models" / "two_stage.complete_journey.toml"
+MODEL = Path(__file__).parents[2] / "models" / "two_stage.toml"
 CANDIDATES, ROUNDS, REACH_US = 200, 2_000, 1_000.0
 
 

@@ -208,6 +208,26 @@ def test_a_planted_purchase_after_a_window_changes_none_of_its_examples(world: D
     assert set(np.unique(everyone.customer)) <= set(range(len(world.customers)))
 
 
+def test_threads_do_not_show_in_the_examples(world: Dataset) -> None:
+    assert world.end is not None
+    cut = world.end - timedelta(days=40)
+    before, after = two_stage._window(world, cut, params())
+    stage = two_stage._first_stage(before, params(), parts_of(before))
+
+    def drawn(threads: int) -> dict[Goal, Examples]:
+        rng, block = np.random.default_rng(0), 8 * len(world.items)
+        return examples(
+            stage, before.events, after.events, at=cut, negatives=2, rng=rng, block_scores=block, threads=threads
+        )
+
+    one, three = drawn(1), drawn(3)
+    for goal in RANKED:
+        assert len(np.unique(one[goal].customer)) > 16  # more than two blocks
+        assert one[goal].customer.tobytes() == three[goal].customer.tobytes()
+        assert one[goal].features.tobytes() == three[goal].features.tobytes()
+        assert one[goal].bought.tobytes() == three[goal].bought.tobytes()
+
+
 def test_features_are_what_one_can_count_by_hand() -> None:
     soups = [("a", "tomato", 0.0), ("a", "tomato", 10.0), ("a", "leek", 18.0), ("b", "leek", 19.0), ("b", "soap", 20.0)]
     catalogue = replace(

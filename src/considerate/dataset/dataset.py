@@ -155,7 +155,8 @@ class Dataset:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of items, events, traits and catalogue: independent of customer ids and of the source's order."""
-        events = self.events.take(self._order)
+        in_order = np.array_equal(self._order, np.arange(len(self._order)))
+        events = self.events if in_order else self.events.take(self._order)
         hasher = hashlib.sha256()
         for id_ in self.items.ids:
             hasher.update(len(id_).to_bytes(8, "little") + id_.encode("utf-8", "surrogatepass"))

@@ -258,11 +258,16 @@ def _owned_and_dismissed(histories: Histories, n_items: int) -> tuple[Bool, Bool
 
 
 def _mark_best(scores: Float32, barred: Bool, number: int, chosen: Bool) -> None:
-    """Mark in `chosen` the `number` best of each row that are not barred."""
+    """Mark in `chosen` the `number` best of each row that are not barred, ties by rising index."""
+    # Here, because numba takes half a second to load and only a second stage needs it.
+    from considerate.ranking.top_n_kernel import best_items  # noqa: PLC0415
+
     n_customers, n_items = scores.shape
-    if number >= n_items:
-        chosen[:] = True
-    elif n_customers and number:
-        open_ = np.where(barred, np.float32(-np.inf), scores)
-        best = np.argpartition(-open_, number, axis=1)[:, :number]
-        chosen[np.arange(n_customers)[:, None], best] = True
+    number = min(number, n_items)
+    best, sizes = np.empty((n_customers, number), np.int32), np.zeros(n_customers, np.int64)
+    if not best.size:
+        return
+    nothing = np.zeros(n_customers + 1, np.int64), np.empty(0, np.int32)
+    best_items(np.ascontiguousarray(scores), *nothing, ~barred, best, sizes)
+    filled = np.arange(number) < sizes[:, None]
+    chosen[np.nonzero(filled)[0], best[filled]] = True

@@ -13,6 +13,9 @@ THREADS, ROWS_FOR_THREADS = 2, 20_000
 """With `deterministic` the library promises, and a test checks, that threads do not show in the trees; for fewer rows
 they wait for each other longer than they work."""
 
+ROWS_FOR_BINS = 50_000
+"""Examples from which the steps of a feature are read: sorting all of them costs as much as half of the trees."""
+
 
 def boosted(
     features: Float32, bought: Bool, weight: Float64, boosting: Section, seed: int, *, threads: int | None = None
@@ -56,6 +59,7 @@ def booster_of(
         "bagging_fraction": given["row_share"],
         "bagging_freq": 1 if given["row_share"] < 1 else 0,
         "max_bin": given["bins"],
+        "bin_construct_sample_cnt": ROWS_FOR_BINS,
         "use_missing": False,
         "deterministic": True,
         "force_row_wise": True,

@@ -1,10 +1,12 @@
 """What a ranker learns from: candidates as of an earlier moment, and which of them were bought after it."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from considerate.ranking.history import Bool, Float32, Float64, Histories, Int64
 from considerate.ranking.scores import Goal
@@ -13,6 +15,9 @@ from considerate.ranking.two_stage_trees import Trees
 
 BLOCK_SCORES = 2_000_000
 """Customers times items that are scored at once: bounds the memory."""
+
+THREADS = 2
+"""Blocks that are worked on side by side; each needs its memory."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +51,15 @@ def weights(windows: Sequence[Examples], exponent: float) -> Float64:
 
 
 def examples(
-    stage: TwoStage, before: Histories, bought: Histories, *, at: datetime, negatives: int, rng: np.random.Generator
+    stage: TwoStage,
+    before: Histories,
+    bought: Histories,
+    *,
+    at: datetime,
+    negatives: int,
+    rng: np.random.Generator,
+    block_scores: int = BLOCK_SCORES,
+    threads: int = THREADS,
 ) -> dict[Goal, Examples]:
     """Goal -> candidates of every customer who bought one of them, with at most `negatives` of the others.
 
@@ -60,23 +73,32 @@ def examples(
         As of when.
     negatives
         Candidates not bought that are kept of each customer, drawn by `rng`.
+    block_scores, threads
+        Customers times items that are scored at once, and how many such blocks side by side; `threads` does not show
+        in the examples.
     """
     n_items = len(stage.item_ids)
-    size = max(1, BLOCK_SCORES // max(n_items, 1))
+    size = max(1, block_scores // max(n_items, 1))
     back = np.flatnonzero(np.diff(bought.indptr))
-    found: dict[Goal, list[Examples]] = {goal: [] for goal in RANKED}
-    for start in range(0, len(back), size):
-        rows = back[start : start + size]
+    blocks = [back[start : start + size] for start in range(0, len(back), size)]
+
+    def of_block(rows: Int64, rng: np.random.Generator) -> dict[Goal, Examples]:
         block, after = before.take(rows), bought.take(rows)
         parts = stage.parts(block, at=at)
         was_bought = np.unique(after.customer * n_items + after.item)
+        found: dict[Goal, Examples] = {}
         for goal in RANKED:
             customer, item = stage.candidates(block, parts, goal=goal, page=goal)
             is_bought = np.isin(customer * n_items + item, was_bought)
             kept = _kept(customer, is_bought, negatives, rng)
             known = stage.features(block, parts, at=at, customer=customer[kept], item=item[kept])
-            found[goal].append(Examples(rows[customer[kept]], known, is_bought[kept]))
-    return {goal: joined(blocks, 0) for goal, blocks in found.items()}
+            found[goal] = Examples(rows[customer[kept]], known, is_bought[kept])
+        return found
+
+    # A block has draws of its own and one thread of BLAS, so nothing hangs on which thread takes it, or on how many.
+    with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+        found = list(pool.map(of_block, blocks, rng.spawn(len(blocks))))
+    return {goal: joined([of_goal[goal] for of_goal in found], 0) for goal in RANKED}
 
 
 def _kept(customer: Int64, bought: Bool, negatives: int, rng: np.random.Generator) -> Int64:
@@ -103,9 +125,12 @@ def joined(parts: Sequence[Examples], n_features: int) -> Examples:
 
 def mean_best(windows: Sequence[Examples], trees: Trees) -> float:
     """Mean over customers and windows of the highest margin of a candidate: the level of a goal's best."""
-    bests = []
-    for rows in windows:
+
+    def best(rows: Examples) -> Float64:
         opens = np.flatnonzero(np.diff(rows.customer, prepend=-1))
-        if len(opens):
-            bests.append(np.maximum.reduceat(trees.margins(rows.features), opens))
+        highest: Float64 = np.maximum.reduceat(trees.margins(rows.features), opens)
+        return highest
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        bests = list(pool.map(best, (rows for rows in windows if len(rows.customer))))
     return float(np.concatenate(bests).mean()) if bests else 0.0
