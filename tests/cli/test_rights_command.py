@@ -13,6 +13,7 @@ from considerate.consent.decision import Policy
 from considerate.consent.ledger import grant
 from considerate.consent.notices import current_notice
 from considerate.consent.purposes import Purpose
+from considerate.privacy.record import record_of_processing
 from considerate.privacy.requests import open_request
 from considerate.privacy.tombstones import FILE
 from considerate.ranking.history import Kind
@@ -22,6 +23,7 @@ from considerate.store.keys import load_keys
 from considerate.store.subjects import ensure_subjects
 
 CANARY = "canary-7@shop.example"
+ROOT = Path(__file__).parents[2]
 
 
 def run(home: Path, *arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
@@ -111,3 +113,12 @@ def test_what_cannot_be_done_now_is_named(home: Path) -> None:
     assert done.returncode == 2
     assert "cannot be written" in done.stderr
     assert "run again: considerate rights run" in done.stderr
+
+
+def test_the_record_of_processing_needs_no_store_and_follows_the_settings(tmp_path: Path) -> None:
+    done = run(tmp_path, "record")
+    assert (done.returncode, done.stdout) == (0, record_of_processing())
+    toml = (ROOT / "configs" / "service.toml").read_text(encoding="utf-8")
+    (tmp_path / "mine.toml").write_text(toml.replace("decisions_days = 90", "decisions_days = 30"), encoding="utf-8")
+    assert run(tmp_path, "record", "--config", "mine.toml").stdout == done.stdout.replace("| 90 days |", "| 30 days |")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.toml"]

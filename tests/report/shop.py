@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -51,9 +51,9 @@ again = "repeat"
 [store]
 url = "{url}"
 [rates]
-customer_per_minute = 1_000_000
-service_per_minute = 1_000_000
-address_per_minute = 1_000_000
+customer_per_minute = {per_minute}
+service_per_minute = {per_minute}
+address_per_minute = {per_minute}
 """
 START_SECONDS = 120.0
 MODEL = "considerate-1"
@@ -73,6 +73,8 @@ class Shop:
         Where it answers on this machine.
     more
         Lines that the service TOML ends with.
+    per_minute
+        Requests of one caller a minute.
     """
 
     kind: Kind
@@ -81,6 +83,7 @@ class Shop:
     port: int
     workers: int
     more: str = ""
+    per_minute: int = 1_000_000
     process: subprocess.Popen[bytes] | None = None
     _engine: Engine | None = None
     _signing: Ed25519PrivateKey | None = None
@@ -116,7 +119,8 @@ class Shop:
     def start(self) -> None:
         """Start the service and wait until it answers."""
         toml = self.home / "service.toml"
-        toml.write_text(SERVICE.format(port=self.port, workers=self.workers, url=self.url) + self.more)
+        said = {"port": self.port, "workers": self.workers, "url": self.url, "per_minute": self.per_minute}
+        toml.write_text(SERVICE.format(**said) + self.more)
         command = [sys.executable, "-m", "considerate.cli.main", "serve", "--config", str(toml)]
         with self.log.open("ab") as stream:
             before = self.log.stat().st_size
@@ -144,13 +148,15 @@ class Shop:
         """Kill every process of the service, as a power cut would."""
         if self.process is None:
             return
-        for pid in [*children_of(self.process.pid), self.process.pid]:
-            try:
+        # From the top: nobody is left who would start another in the place of one that ended.
+        pids = [self.process.pid, *reversed(children_of(self.process.pid))]
+        for pid in pids:
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
         self.process.wait()
         self.process = None
+        while any(is_running(pid) for pid in pids):
+            time.sleep(0.01)
 
     def close(self) -> None:
         """Stop and close everything."""
@@ -235,6 +241,14 @@ def children_of(pid: int) -> list[int]:
             if parent == pid:
                 found += [*children_of(int(folder.name)), int(folder.name)]
     return found
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process still does anything; one that ended and was not yet waited for does not."""
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def free_port() -> int:

@@ -101,7 +101,18 @@ def test_an_unknown_path_and_a_wrong_method_are_problems(world: "World") -> None
     wrong = client("PATCH", "/v1/events")
     assert wrong.status_code == 405
     assert wrong.headers["content-type"] == "application/problem+json"
-    assert "POST" in wrong.headers["allow"]
+    assert wrong.headers["allow"] == "POST"
+
+
+def test_a_wrong_method_is_told_every_right_one(world: "World") -> None:
+    client = world.client()
+    for path, allowed in (
+        ("/v1/me/consents", "DELETE, GET"),
+        ("/v1/me/preferences", "DELETE, GET, PUT"),
+        ("/v1/me/exclusions/a/b", "DELETE, PUT"),
+    ):
+        answer = client("PATCH", path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
 
 
 def test_no_answer_sends_the_caller_elsewhere(world: "World") -> None:
@@ -172,7 +183,10 @@ def test_the_description_is_complete(world: "World") -> None:
                 for status, answer in operation["responses"].items():
                     if status == "204" or "application/zip" in answer["content"]:
                         continue
-                    (media,) = answer["content"]
+                    # Of a head that is too large, the server below says so before anything of ours reads it.
+                    (media,) = answer["content"].keys() - ({"text/plain"} if status == "400" else set()) or {None}
+                    if media is None:
+                        continue
                     assert (media == "application/problem+json") == (int(status) >= 400), f"{name} {status}"
                     assert answer["content"][media]["schema"]["$ref"], f"{name} {status}"
             assert "customer_id" not in json.dumps(operation.get("parameters", [])), name

@@ -138,6 +138,7 @@ def test_an_unknown_purpose_is_422_and_changes_nothing(world: "World", method: s
         {**CURRENT, "age_band": "adult"},
         {**CURRENT, "consent_epoch": 7},
         {**CURRENT, "notice_version": "one"},
+        {**CURRENT, "notice_version": str(NOTICE.version)},
         {**CURRENT, "notice_version": 0},
         {**CURRENT, "locale": "en; DROP"},
         [],

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from considerate.privacy.running import Done
     from considerate.settings.service import ServiceConfig
 
-app = typer.Typer(name="rights", help="Customers' rights: copies, erasures, retention.", no_args_is_help=True)
+app = typer.Typer(
+    name="rights",
+    help="Customers' rights: copies, erasures, retention, the record of processing.",
+    no_args_is_help=True,
+)
 
 Customer = Annotated[
     str | None,
@@ -121,6 +125,14 @@ def retention(*, config: Config = SERVICE_TOML) -> None:
             f"{gone.answers:,} kept answers, {gone.quarantined_files:,} quarantined files"
         )
         _tell(run_requests(engine, place, at=_now()))
+
+
+@app.command()
+def record(*, config: Config = SERVICE_TOML) -> None:
+    """Print the record of processing (GDPR 30) as Markdown: what is kept, what for, how long, who sees it."""
+    from considerate.privacy.record import record_of_processing
+
+    print(record_of_processing(_settings(config)), end="")
 
 
 @contextmanager

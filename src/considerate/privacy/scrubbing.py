@@ -6,7 +6,7 @@ from pathlib import Path
 from sqlalchemy import Engine, text
 
 from considerate.errors import StoreError
-from considerate.store.engine import display_name, translated_errors
+from considerate.store.engine import display_name, glancing, translated_errors
 from considerate.store.tables import metadata
 
 DUE = "scrub.due"
@@ -67,10 +67,8 @@ def scrub(engine: Engine) -> bool:
     """
     if engine.dialect.name != "sqlite":
         tables = ", ".join(sorted(metadata.tables))
-        with (
-            translated_errors(display_name(engine.url)),
-            engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn,
-        ):
+        # In no transaction: VACUUM refuses to run in one.
+        with glancing(engine) as conn:
             conn.execute(text(f"VACUUM {tables}"))
         return True
     with translated_errors(display_name(engine.url)):

@@ -40,6 +40,11 @@ _ANSWERS: dict[int, str] = {
 }
 
 
+_HEAD_TOO_LARGE = (
+    "A head (path, query, headers) of more than 64 KiB is refused before anything reads it, in plain text."
+)
+
+
 class Api(FastAPI):
     """FastAPI whose description says that errors are problems; left alone it files them under plain JSON."""
 
@@ -51,6 +56,10 @@ class Api(FastAPI):
                 for status, answer in operation["responses"].items():
                     if status.startswith(("4", "5")) and JSON in answer["content"]:
                         answer["content"] = {MEDIA_TYPE: answer["content"][JSON]}
+                refused = operation["responses"].setdefault("400", {"description": "", "content": {}})
+                if "text/plain" not in refused["content"]:
+                    refused["description"] = f"{refused['description']} {_HEAD_TOO_LARGE}".strip()
+                    refused["content"]["text/plain"] = {"schema": {"type": "string"}}
         return document
 
 
@@ -118,8 +127,8 @@ def _operator_routes(resources: Resources) -> APIRouter:
         return Response(resources.metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
 
     @router.get("/openapi.json", include_in_schema=False)
-    async def description(request: Request) -> JSONResponse:
-        """Every route, what it takes and what it gives."""
+    def description(request: Request) -> JSONResponse:
+        """Every route, what it takes and what it gives; no coroutine, as making it anew takes most of a second."""
         return JSONResponse(request.app.openapi())
 
     return router

@@ -7,10 +7,12 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger(__name__)
@@ -109,11 +111,14 @@ def add_problem_answers(app: FastAPI) -> None:
         assert isinstance(error, Problem)  # noqa: S101 - registered for it alone
         return problem_response(error)
 
-    def on_http(_: Request, error: Exception) -> JSONResponse:
+    def on_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for it alone
         status = HTTPStatus(error.status_code)
         detail = "There is nothing here; see /openapi.json." if status is HTTPStatus.NOT_FOUND else status.description
-        return problem_response(Problem(status, status.name.lower().replace("_", "-"), detail, error.headers))
+        headers = {**(error.headers or {})}
+        if status is HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = ", ".join(_methods_of(request))
+        return problem_response(Problem(status, status.name.lower().replace("_", "-"), detail, headers))
 
     def on_invalid(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it alone
@@ -163,6 +168,14 @@ def place_of(error: BaseException) -> str:
         trace = trace.tb_next
     where = "" if trace is None else f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
     return f"{type(error).__name__}{where}"
+
+
+def _methods_of(request: Request) -> list[str]:
+    """Every method of the path that was asked for: a route knows its own alone (RFC 9110, 10.2.1)."""
+    contexts = iter_route_contexts(request.app.routes)
+    return sorted(
+        {method for one in contexts if one.matches(request.scope)[0] is not Match.NONE for method in one.methods or ()}
+    )
 
 
 def _where(error: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from considerate.errors import StoreError
 from considerate.items.catalogue import AGE_UNKNOWN, Catalogue
 from considerate.serving.problems import Problem, store_busy
 from considerate.serving.resources import BEARER, Resources, door
-from considerate.serving.schemas import MAX_ID, PLAIN_TEXT, Id, Input, Name
+from considerate.serving.schemas import MAX_ID, PLAIN_TEXT, Id, Input, Name, Whole
 from considerate.serving.tokens import Caller, Scope
 from considerate.store.catalogue import catalogue_version, change_item, upsert_items
 
@@ -24,8 +24,8 @@ UNCLASSIFIED = "unknown"
 """Sensitive class of an item of which the shop says nothing: held back until it does."""
 
 Text = Annotated[str, StringConstraints(max_length=2_000, pattern=PLAIN_TEXT)]
-Price = Annotated[float, Field(allow_inf_nan=False, ge=0, le=1e9)]
-Years = Annotated[int, Field(ge=0, le=150)]
+Price = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=1e9)]
+Years = Annotated[Whole, Field(ge=0, le=150)]
 Features = Annotated[dict[Name, Text], Field(max_length=100)]
 Class = Annotated[Name | None, Field(description=f"Sensitive class; `{CLASSLESS}` for an item that has none.")]
 AgeLimit = Annotated[Years | None, Field(description="0 for no limit; unsaid it is unknown, and minors do not see it.")]
@@ -42,7 +42,7 @@ class ItemChange(Input):
     price: Price | None = None
     min_age: AgeLimit = None
     sensitive: Class = None
-    in_stock: Annotated[bool, Field(description="False for an item that is sold out or delisted.")] = True
+    in_stock: Annotated[bool, Field(strict=True, description="False for an item that is sold out or delisted.")] = True
     features: Features = Field(default_factory=dict)
 
 
