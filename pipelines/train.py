@@ -31,8 +31,6 @@ def prepare(
 ) -> Prepared:
     """Read a data set once, ask for consent, cut it, and judge popularity on it: the same for every model."""
     data = read_toml(data_path, DataConfig)
-    if protocol == UNJUDGED:
-        return prepare_unjudged(data, environment, at=at)
     table = choose_protocol(data, protocol, str(data_path))
     return prepare_fold(data, environment, table, final=final, at=at, **limits)
 
@@ -77,7 +75,10 @@ def main(
         model = read_toml(model_path, ModelConfig, changes or ())
         check_model(model, model_path)
         limits: Any = {"threads": threads, "budget_mb": memory_mb}
-        prepared = prepare(data_path, environment, protocol, final=final, at=datetime.now(UTC), **limits)
+        if protocol == UNJUDGED:
+            prepared = prepare_unjudged(read_toml(data_path, DataConfig), environment, at=datetime.now(UTC))
+        else:
+            prepared = prepare(data_path, environment, protocol, final=final, at=datetime.now(UTC), **limits)
         trained = train(model, model_path, prepared, environment, register=register, say=say)
     print_report(screen, f"{model_path.stem} on {data_path.stem}", trained.figures, trained.facts)
 
