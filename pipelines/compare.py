@@ -5,7 +5,7 @@ Choices are made on the development part (`val/...`); `--final` reads the test p
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -49,7 +49,7 @@ def main(
         for model, path in models.values():
             check_model(model, path)
         with steps(screen, f"reading {data_path.stem}", total=1 + 2 * len(models)) as say:
-            resources = {"threads": threads, "budget_mb": memory_mb}
+            resources: Any = {"threads": threads, "budget_mb": memory_mb}
             prepared = prepare(data_path, environment, protocol, final=final, at=at, **resources)
             figure = check_figure(metric, prepared)
             contenders = [

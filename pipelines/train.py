@@ -15,7 +15,7 @@ from rich.console import Console
 from considerate.cli.exits import clear_exits
 from considerate.evaluation.evaluate import BUDGET_MB
 from considerate.evaluation.judging import fit_and_judge, fit_unjudged
-from considerate.evaluation.preparation import Prepared, prepare
+from considerate.evaluation.preparation import UNJUDGED, Prepared, prepare
 from considerate.evaluation.report import Say, figures, print_report, steps
 from considerate.interactions.reading import utc_now
 from considerate.privacy.before_fit import check_before_fit
@@ -39,7 +39,7 @@ def train(
     if prepared.folds:
         fitted = fit_and_judge(model, path, prepared.folds, consent, say=say, **limits)
     else:
-        fitted = fit_unjudged(model, path, prepared.dataset, consent)
+        fitted = fit_unjudged(model, path, prepared.dataset, consent, say=say, threads=limits["threads"])
     found = figures(fitted.judged, prepared.popularity, np.random.default_rng(model.seed))
     artefact = fitted.artefact
     if register and prepared.folds:
@@ -68,7 +68,7 @@ def main(
 ) -> None:
     """Fit one model, judge it beside popularity, and keep the run in MLflow."""
     environment, screen = read_environment(), Console(stderr=True)
-    limits: Any = {"threads": threads, "budget_mb": memory_mb, "seq": as_of_seq}
+    limits: Any = {"threads": threads, "budget_mb": memory_mb, "seq": as_of_seq, "judged": protocol != UNJUDGED}
     with clear_exits(), steps(screen, f"reading {data_path.stem}", total=5) as say:
         model, data = read_toml(model_path, ModelConfig, changes or ()), read_toml(data_path, DataConfig)
         check_model(model, model_path)

@@ -237,6 +237,9 @@ def test_a_shop_begins_on_its_catalogue_while_nobody_allows_training(
         engine.dispose()
     beginnings = Path(train.__file__).parents[1] / "models" / "blend.beginnings.toml"
 
+    contradictory = invoke(stored, "--protocol", "none", "--final", model=beginnings)
+    assert contradictory.returncode == 2
+    assert "--final with --protocol none: no test part is cut; leave out one of the two" in contradictory.stderr
     refused = invoke(stored, "--protocol", "none", "--register", model=beginnings)
     assert refused.returncode == 2
     assert "consent leaves 0 of 2,400 rows" in refused.stderr

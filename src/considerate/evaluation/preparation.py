@@ -83,6 +83,7 @@ def prepare(
     final: bool,
     at: datetime,
     seq: int | None = None,
+    judged: bool = True,
     **limits: Any,
 ) -> Prepared:
     """Read a data set once, ask for consent, cut it, and judge popularity on it: the same for every model.
@@ -92,13 +93,23 @@ def prepare(
     data_path, environment
         The data TOML, and where to read.
     protocol
-        Name of a table `protocol.NAME` of the TOML; its default one if None, `none` to judge nothing.
+        Name of a table `protocol.NAME` of the TOML; its default one if None.
     final, at, seq, limits
         As in `prepare_fold`.
+    judged
+        Without, nothing is cut and nothing judged: for a fit where hardly anybody allows training yet.
+
+    Raises
+    ------
+    ConfigError
+        The final part is asked for where nothing is judged.
     """
     data = read_toml(data_path, DataConfig)
-    if protocol == UNJUDGED:
-        return prepare_unjudged(data, environment, at=at, seq=seq)
+    if not judged:
+        if final:
+            raise ConfigError("--final with --protocol none: no test part is cut; leave out one of the two")
+        dataset = consented_dataset(data, environment, at=at, seq=seq, may_be_empty=True)
+        return Prepared(data, UNJUDGED, dataset, dataset.digest, (), (), limits)
     table = choose_protocol(data, protocol, str(data_path))
     return prepare_fold(data, environment, table, final=final, at=at, seq=seq, **limits)
 
@@ -213,12 +224,6 @@ def prepare_fold(
     return Prepared(
         data, name, dataset, dataset.digest, folds, popularity, {"budget_mb": budget_mb, "threads": threads}
     )
-
-
-def prepare_unjudged(data: DataConfig, environment: Environment, *, at: datetime, seq: int | None = None) -> Prepared:
-    """Read everything and cut nothing: for a fit that cannot be judged yet, since hardly anybody allows training."""
-    dataset = consented_dataset(data, environment, at=at, seq=seq, may_be_empty=True)
-    return Prepared(data, UNJUDGED, dataset, dataset.digest, (), ())
 
 
 def judge_popularity(

@@ -171,6 +171,12 @@ class DataConfig(Section):
             raise ValueError("items needs path: name the file of the catalogue")
         return self
 
+    @model_validator(mode="after")
+    def _protocol_names(self) -> "DataConfig":
+        if "none" in self.protocol:
+            raise ValueError("protocol.none: `--protocol none` means to judge none; give the table another name")
+        return self
+
 
 class Located(Section):
     """Where the files of a data set were found: what `{data}` stands for."""
