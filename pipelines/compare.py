@@ -18,7 +18,9 @@ from considerate.evaluation.comparison_report import json_line, named, print_com
 from considerate.evaluation.evaluate import BUDGET_MB
 from considerate.evaluation.preparation import prepare
 from considerate.evaluation.report import steps
+from considerate.privacy.before_fit import check_before_fit
 from considerate.recommenders.fitting import check_model
+from considerate.settings.data import DataConfig
 from considerate.settings.environment import read_environment
 from considerate.settings.model import ModelConfig
 from considerate.settings.toml import read_toml
@@ -48,6 +50,7 @@ def main(
             models = {"all-time popularity": (PLAIN, Path("models/popularity.toml")), **models}
         for model, path in models.values():
             check_model(model, path)
+        check_before_fit(read_toml(data_path, DataConfig), environment, at=at)
         with steps(screen, f"reading {data_path.stem}", total=1 + 2 * len(models)) as say:
             resources: Any = {"threads": threads, "budget_mb": memory_mb}
             prepared = prepare(data_path, environment, protocol, final=final, at=at, **resources)

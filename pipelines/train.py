@@ -1,10 +1,10 @@
 """Fit one model, judge it beside popularity, and keep the run in MLflow; the last line printed is JSON.
 
-Choices are made on the development part (`val/...`); `--final` reads the test part. With `--register` the model is then
-fitted again on everything that consent allows, and that artefact becomes a version which can be promoted. `--promote`
-does that too, and all of it again if consent has outrun the fit meanwhile.
+Choices are made on the development part (`val/...`); `--final` reads the test part. `--register` then fits again on all
+that consent allows and keeps a version; `--promote` too, and again if consent has outrun it, and lets it be served.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +26,7 @@ from considerate.settings.model import ModelConfig
 from considerate.settings.promotion import PromotionConfig
 from considerate.settings.toml import read_toml
 from considerate.tracking.promotion import promote_fresh
-from considerate.tracking.training import Trained, Training, keep_training, refuse_unproved_consent
+from considerate.tracking.training import Trained, Training, keep_training, refuse_earlier, refuse_unproved_consent
 
 
 def train(
@@ -54,9 +54,7 @@ def main(
     model_path: Annotated[Path, typer.Argument(metavar="models/NAME.toml")],
     data_path: Annotated[Path, typer.Argument(metavar="configs/DATA.toml")],
     *,
-    protocol: Annotated[
-        str | None, typer.Option(help="A table protocol.NAME of the data TOML; none: judge nothing.")
-    ] = None,
+    protocol: Annotated[str | None, typer.Option(help="Table protocol.NAME of the data; none: judge nothing.")] = None,
     final: Annotated[bool, typer.Option("--final", help="Judge on the test part.")] = False,
     register: Annotated[bool, typer.Option("--register", help="Refit on everything and register the result.")] = False,
     promote: Annotated[bool, typer.Option("--promote", help="Register, then let the service follow it.")] = False,
@@ -72,15 +70,17 @@ def main(
     with clear_exits(), steps(screen, f"reading {data_path.stem}", total=5) as say:
         model, data = read_toml(model_path, ModelConfig, changes or ()), read_toml(data_path, DataConfig)
         check_model(model, model_path)
-        check_before_fit(data, environment, at=utc_now())
+        refuse_earlier(as_of_seq, promote=promote)
+        check = partial(check_before_fit, data, environment)
 
         def fit() -> Trained:
+            check(at=utc_now())
             prepared = prepare(data_path, environment, protocol, final=final, at=utc_now(), **limits)
             return train(model, model_path, prepared, environment, register=register or promote, say=say)
 
         if promote:
             terms = read_toml(rules, PromotionConfig).promotion
-            trained, _ = promote_fresh(environment, fit, name=data.name, now=utc_now, rules=terms)
+            trained, _ = promote_fresh(environment, fit, name=data.name, now=utc_now, rules=terms, check=check)
         else:
             trained = fit()
     print_report(screen, f"{model_path.stem} on {data_path.stem}", trained.figures, trained.facts)

@@ -71,6 +71,7 @@ class PostgresServer:
     pid: int
     folder: Path
     _numbers: Iterator[int] = field(default_factory=count)
+    _administrator: Engine | None = None
 
     def url_of(self, name: str) -> str:
         """SQLAlchemy URL of one of its databases."""
@@ -79,16 +80,22 @@ class PostgresServer:
 
     def execute(self, *statements: str) -> None:
         """Run statements of an administrator, outside any transaction."""
-        engine = create_engine(self.url_of("postgres"), isolation_level="AUTOCOMMIT")
-        with engine.connect() as conn:
+        if self._administrator is None:
+            self._administrator = create_engine(self.url_of("postgres"), isolation_level="AUTOCOMMIT")
+        with self._administrator.connect() as conn:
             for statement in statements:
                 conn.execute(text(statement))
-        engine.dispose()
+
+    def close(self) -> None:
+        """Close the administrator's connection."""
+        if self._administrator is not None:
+            self._administrator.dispose()
 
     def create(self, *, template: str | None = TEMPLATE) -> str:
         """Make a database, without any table if `template` is None; give its name."""
         name = f"test_{os.getpid()}_{next(self._numbers)}"
-        self.execute(f"CREATE DATABASE {name} TEMPLATE {template or 'template0'}")
+        # Copied file by file: twice as fast as by way of the log, whose purpose is a server under load.
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template or 'template0'} STRATEGY FILE_COPY")
         return name
 
     def drop(self, name: str) -> None:
@@ -112,6 +119,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
     made.execute(f"CREATE DATABASE {TEMPLATE} TEMPLATE template0 ENCODING 'UTF8'")
     open_store(made.url_of(TEMPLATE), create=True).dispose()
     yield made
+    made.close()
     # An orderly stop writes everything to disk first; here nobody needs it any more.
     process = psutil.Process(made.pid)
     process.send_signal(signal.SIGQUIT)
@@ -131,28 +139,25 @@ def empty_sqlite() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def make_database(request: pytest.FixtureRequest) -> Iterator[Callable[[Kind, Path], Database]]:
-    """Give a builder of empty stores, all removed at the end of the session: `make_database(kind, folder)`.
+    """Give a builder of empty stores, which stay until the end of the session: `make_database(kind, folder)`.
 
     `folder` takes the file `considerate.db` of a SQLite store, and stays empty with PostgreSQL.
     """
-    made: list[tuple[Database, str]] = []
+    made: list[Database] = []
 
     def make(kind: Kind, folder: Path) -> Database:
         if kind == "sqlite":
             folder.mkdir(parents=True, exist_ok=True)
             file = Path(shutil.copy(request.getfixturevalue("empty_sqlite"), folder / "considerate.db"))
-            made.append((Database(kind, f"sqlite:///{file}", file), ""))
+            made.append(Database(kind, f"sqlite:///{file}", file))
         else:
             server: PostgresServer = request.getfixturevalue("postgres_server")
-            name = server.create()
-            made.append((Database(kind, server.url_of(name), None), name))
-        return made[-1][0]
+            made.append(Database(kind, server.url_of(server.create()), None))
+        return made[-1]
 
     yield make
-    for database, name in made:
+    for database in made:
         database.close()
-        if name:
-            request.getfixturevalue("postgres_server").drop(name)
 
 
 @pytest.fixture(params=KINDS)

@@ -12,12 +12,14 @@ from considerate.store.engine import open_store
 from considerate.store.keys import load_keys
 
 
-def proof_now(environment: Environment, *, at: datetime | None = None) -> dict[str, str]:
-    """Give the tags of a run that was fitted on this installation's ledger, at its end, on nobody's rows."""
+def proof_now(environment: Environment, *, at: datetime | None = None, seq: int | None = None) -> dict[str, str]:
+    """Give the tags of a run that was fitted on this installation's ledger, at its end or `seq`, on nobody's rows."""
     at = at or datetime.now(UTC)
     engine = open_store(environment.database_url, create=True)
     try:
-        snapshot = snapshot_from_ledger(engine, load_keys(environment.home / "keys", create=True), at, Policy())
+        snapshot = snapshot_from_ledger(
+            engine, load_keys(environment.home / "keys", create=True), at, Policy(), seq=seq
+        )
     finally:
         engine.dispose()
     nothing = Interactions(SCHEMA.empty_table(), LoadReport("nothing", 0, 0))

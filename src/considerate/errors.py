@@ -5,7 +5,8 @@
     |-- DataError        a source cannot be read, or too many of its rows are bad
     |-- StoreError       the database cannot be opened, is locked, read-only or of another schema
     |   `-- StoreUnavailable     it does not answer in time, or not at all; it may later
-    |       `-- StoreLocked      another process writes
+    |       `-- StoreBusy        it works, and this one thing took too long or found every connection in use
+    |           `-- StoreLocked  another process writes
     |-- ConsentError     a consent rule, the ledger or the gate refuses
     |   |-- StaleNotice          a grant names a notice that is not the current one
     |   |-- MinorCannotConsent   a grant by someone who is, or may be, under 18
@@ -39,7 +40,11 @@ class StoreUnavailable(StoreError):
     """The database does not answer in time, or not at all; it may later."""
 
 
-class StoreLocked(StoreUnavailable):
+class StoreBusy(StoreUnavailable):
+    """The database works, but this one statement took too long, or every connection is in use."""
+
+
+class StoreLocked(StoreBusy):
     """Another process writes, and for longer than this one may wait."""
 
 

@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, text, update
+from sqlalchemy import Engine, delete, text, update
+from tests.consent.test_checkpoints import behind_the_triggers
 from tests.databases import Database
 from typer.testing import CliRunner, Result
 
 from considerate.cli.main import app
+from considerate.consent.checkpoints import take_checkpoint
 from considerate.consent.decision import Policy
 from considerate.consent.ledger import grant
 from considerate.consent.notices import current_notice
@@ -22,7 +24,7 @@ from considerate.privacy.tombstones import Tombstone, keep_outside
 from considerate.store.engine import writing
 from considerate.store.keys import load_keys
 from considerate.store.subjects import ensure_subjects
-from considerate.store.tables import consent_current
+from considerate.store.tables import consent_current, consent_event, consent_evidence
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -91,12 +93,27 @@ def forge_the_ledger(engine: Engine) -> None:
         conn.execute(text("UPDATE consent_event SET state = 'withdrawn'"))
 
 
+def forge_the_evidence(engine: Engine) -> None:
+    with writing(engine) as conn:
+        conn.execute(update(consent_evidence).values(sealed=bytes(64)))
+
+
+def lose_the_evidence(engine: Engine) -> None:
+    with writing(engine) as conn:
+        conn.execute(delete(consent_evidence))
+
+
 @pytest.mark.usefixtures("consented")
 @pytest.mark.parametrize(
     ("forge", "message"),
     [
-        (forge_the_projection, r"consents in force: 2 rows differ from the ledger's 1 events; run: considerate ledger"),
-        (forge_the_ledger, "ledger: event 1 is not what was once appended; restore the database"),
+        (
+            forge_the_projection,
+            "consents in force: 1 entries are wrong, missing or too many by the ledger; run: consid",
+        ),
+        (forge_the_ledger, "ledger position 1: not what was once appended\nrestore a backup of which this finds"),
+        (forge_the_evidence, "evidence: that of 1 events is not what the ledger commits to, the first at ledger posi"),
+        (lose_the_evidence, "evidence: that of 1 events is gone, the first at ledger position 1; without it those dec"),
     ],
 )
 def test_a_store_that_was_changed_by_hand_is_found_out(
@@ -104,6 +121,30 @@ def test_a_store_that_was_changed_by_hand_is_found_out(
 ) -> None:
     forge(database.open())
     assert message in refusal(run(home, "db", "check", url=database.url))
+
+
+@pytest.mark.usefixtures("consented")
+def test_a_ledger_that_ends_before_its_checkpoint_is_found_out(database: Database, home: Path) -> None:
+    engine = database.open()
+    take_checkpoint(engine, home / "checkpoints", home / "keys", at=AT)
+    assert run(home, "db", "check", url=database.url).exit_code == 0
+    with behind_the_triggers(engine) as conn:
+        # As a backup from before the consent would be.
+        conn.execute(delete(consent_event))
+        conn.commit()
+    said = refusal(run(home, "db", "check", url=database.url))
+    assert "ledger position 1: missing; the ledger ends at 0 but once went on" in said
+    assert "the ledger ends at 0, but its end was 1 on 2026-05-01" in said
+    assert "considerate rights replay, then considerate ledger accept-loss" in said
+
+
+@pytest.mark.usefixtures("consented")
+def test_an_upgrade_makes_no_second_master_key_for_a_store_that_has_one(database: Database, home: Path) -> None:
+    (home / "keys" / "master.key").unlink()
+    assert "no master key; restore it from your backup" in refusal(run(home, "db", "upgrade", url=database.url))
+    assert not (home / "keys" / "master.key").exists()
+    load_keys(home / "keys", create=True)
+    assert "restore the keys folder" in refusal(run(home, "db", "upgrade", url=database.url))
 
 
 def test_an_erased_customer_who_is_back_is_found_out(database: Database, home: Path, consented: bytes) -> None:

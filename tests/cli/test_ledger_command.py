@@ -107,7 +107,8 @@ def test_a_loss_is_accepted_only_when_said_so(home: Path) -> None:
     with pytest.raises(ConsentError, match=r"accept-loss ends every consent in this store.* accept-loss --yes"):
         raise_what("ledger", "accept-loss")
     assert said("ledger", "accept-loss", "--yes").startswith("nothing is lost")
-    change(home, "DELETE FROM consent_evidence")
+    gone = "SELECT event_id FROM consent_event WHERE seq = 2"
+    change(home, f"DELETE FROM consent_evidence WHERE event_id = ({gone})")
     change(home, "DELETE FROM consent_event WHERE seq = 2")
     change(home, "DELETE FROM consent_current WHERE seq = 2")
     assert said("ledger", "accept-loss", "--yes") == "1 consents ended; checkpoints set aside: 2\n"

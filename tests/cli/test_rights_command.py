@@ -74,6 +74,10 @@ def test_a_copy_is_written_for_the_shop_to_hand_out(home: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
     with zipfile.ZipFile(path) as archive:
         assert CANARY.encode() in archive.read("subject.json")
+    # It answers the request that was open, as an erasure removes the copies of requests.
+    assert "access   completed" in run(home, "list", "--all").stdout
+    assert run(home, "erase", said=f"{CANARY}\n").returncode == 0
+    assert list((home / "exports").iterdir()) == []
     unknown = run(home, "export", said="nobody\n")
     assert unknown.returncode == 2
     assert "nobody of this customer id is known here; check the id" in unknown.stderr
@@ -84,6 +88,7 @@ def test_an_erasure_is_done_and_leaves_no_byte(home: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "1 erasures ended" in done.stdout
     assert "fit the models anew by " in done.stdout
+    assert done.stdout.endswith("UTC: pipelines/train.py ... --promote\n")
     assert (home / FILE).exists()
     assert [path.name for path in home.rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()] == []
     assert "1 erasures wait for the next fit" in run(home, "list").stdout

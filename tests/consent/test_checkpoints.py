@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, delete, insert, select, text, update
 
 from considerate.consent.auditing import Audit, audit
-from considerate.consent.checkpoints import check_against_checkpoints, newest_checkpoint, take_checkpoint
+from considerate.consent.checkpoints import check_against_checkpoints, take_checkpoint
 from considerate.consent.decision import ConsentState
 from considerate.consent.events import GENESIS, HASHED, ConsentEvent, canonical_row, chain_hash
 from considerate.consent.ledger import append_many, head
@@ -21,6 +21,7 @@ from considerate.consent.notices import current_notice
 from considerate.consent.projection import read_current
 from considerate.consent.purposes import Purpose
 from considerate.consent.restoring import accept_loss
+from considerate.consent.signed_heads import newest_checkpoint
 from considerate.errors import ConsentError
 from considerate.store.engine import reading, writing
 from considerate.store.keys import Keys
@@ -123,7 +124,7 @@ def test_a_checkpoint_is_a_file_and_a_copy(ledger: Engine, folder: Path, signing
         sound = look(conn, folder, signing)
         assert (sound.head.seq, sound.checkpoints, sound.newest, sound.problems) == (12, 3, 12, ())
         check_against_checkpoints(conn, folder, load_public_keys(signing))
-    assert sorted(path.name for path in folder.iterdir()) == ["12.json", "4.json", "8.json"]
+    assert sorted(path.name for path in folder.iterdir()) == ["12.json", "4.json", "8.json", "head.json"]
 
 
 def test_the_same_head_is_signed_once_and_an_empty_ledger_never(
@@ -307,14 +308,18 @@ def test_a_folder_that_cannot_be_written_is_named(
 ) -> None:
     add(engine, keys, adults, 1)
     folder.write_text("a file")
-    with pytest.raises(ConsentError, match=r"1\.json: cannot be written: .*; check the folder's permissions"):
+    with pytest.raises(ConsentError, match=r"head\.json: cannot be written: .*; check the folder's permissions"):
         take_checkpoint(engine, folder, signing, at=AT)
 
 
 def cut(engine: Engine, left: int) -> None:
     """What an older backup looks like."""
+    with reading(engine) as conn:
+        kept = select(consent_evidence).join(consent_event).where(consent_event.c.seq <= left)
+        evidence = [dict(row) for row in conn.execute(kept).mappings()]
     with behind_the_triggers(engine) as conn:
         conn.execute(delete(consent_event).where(consent_event.c.seq > left))
+        conn.execute(insert(consent_evidence), evidence)
         conn.commit()
 
 

@@ -11,7 +11,7 @@ from considerate.consent.decision import Policy, Reason, SubjectFacts, effective
 from considerate.consent.ledger import grant, withdraw
 from considerate.consent.notices import NOTICE, NOTICES, NoticeShown
 from considerate.consent.projection import read_current
-from considerate.consent.publishing import newest_published, publish, read_notices, read_versions
+from considerate.consent.publishing import check_published, newest_published, publish, read_notices, read_versions
 from considerate.consent.purposes import Purpose
 from considerate.errors import ConfigError, ConsentError, StaleNotice, StoreError
 from considerate.store.engine import reading, writing
@@ -127,6 +127,60 @@ def test_a_text_that_was_changed_after_it_was_published_is_refused(engine: Engin
         publish(conn, read_versions(folder, at=AT))
         (folder / "shop" / "1.en.txt").write_text("Other words.")
         with pytest.raises(ConsentError, match=r"notice shop version 1 in en: its text was changed .* version 2"):
+            publish(conn, read_versions(folder, at=AT))
+
+
+def test_a_store_that_knows_a_later_version_refuses_the_notices_of_a_host_that_lacks_it(
+    engine: Engine, keys: Keys, adults: list[bytes], folder: Path
+) -> None:
+    """Else a consent that version 2 ended would count again there."""
+    write(folder, 2, '"all"', name=NOTICE.notice_id)
+    with writing(engine) as conn:
+        shown, at = NoticeShown(NOTICE.notice_id, 1, "en"), AT - timedelta(days=90)
+        grant(conn, keys, adults[0], Purpose.TRAIN_MODELS, notice=shown, at=at, policy=Policy())
+        publish(conn, read_versions(folder, at=AT))
+        before = conn.execute(select(notice)).all()
+        with pytest.raises(
+            ConsentError, match=rf"notice {NOTICE.notice_id}: the store knows version 2, .* ends at 1; copy that folder"
+        ):
+            publish(conn, read_versions(folder.parent / "none", at=AT))
+        assert conn.execute(select(notice)).all() == before
+
+
+def test_a_notice_of_the_shop_does_not_give_way_to_the_built_in_one_because_its_folder_is_missing(
+    engine: Engine, folder: Path
+) -> None:
+    write(folder, 1)
+    with writing(engine) as conn:
+        publish(conn, [NOTICE])
+        publish(conn, read_versions(folder, at=AT))
+        missing = read_versions(folder.parent / "none", at=AT)
+        message = rf"notice shop: the store knows version 1, and there is no folder .* {NOTICE.notice_id}/2\.toml"
+        with pytest.raises(ConsentError, match=message):
+            check_published(conn, missing)
+        # For good, and said so.
+        write(folder.parent / "back", 2, name=NOTICE.notice_id)
+        check_published(conn, read_versions(folder.parent / "back", at=AT))
+
+
+def test_a_notice_is_replaced_by_one_that_takes_effect_later_and_by_no_other(engine: Engine, folder: Path) -> None:
+    write(folder, 1)
+    write(folder, 2)
+    with writing(engine) as conn:
+        publish(conn, read_versions(folder, at=AT))
+        for day, refused in ((1, True), (2, True), (3, False)):
+            other = folder.parent / f"from day {day}"
+            write(other, 1, name="other")
+            (other / "other" / "1.toml").write_text(f"valid_from = 2026-01-0{day}T00:00:00Z\n")
+            if refused:
+                with pytest.raises(
+                    ConsentError,
+                    match="notice shop: the store knows version 2, which is not older than other version 1",
+                ):
+                    publish(conn, read_versions(other, at=AT))
+            else:
+                assert publish(conn, read_versions(other, at=AT)) == 2
+        with pytest.raises(ConsentError, match=r"notice other: the store knows version 1, .* has a later valid_from"):
             publish(conn, read_versions(folder, at=AT))
 
 

@@ -5,11 +5,13 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import rfc8785
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text, update
+from tests.consent.test_checkpoints import behind_the_triggers
 
 from considerate.consent.decision import Policy
 from considerate.consent.events import chain_hash
@@ -29,6 +31,7 @@ from considerate.settings.service import ControllerConfig
 from considerate.store.engine import reading, writing
 from considerate.store.keys import Keys
 from considerate.store.signing import SigningKey, load_public_keys, load_signing_key, rotate_signing_key
+from considerate.store.tables import consent_event
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 SHOP = ControllerConfig(id="shop-7", name="Corner Shop", address="1 High Street", contact="privacy@shop.example")
@@ -155,6 +158,60 @@ def test_a_receipt_of_another_algorithm_is_refused(given: dict[str, Any], algori
 def test_what_is_no_receipt_is_refused(content: bytes) -> None:
     with pytest.raises(ConsentError, match="not a receipt as it was issued, byte for byte; download it again"):
         verify_receipt(content, KEY.public_keys)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("event_state", "withdrawn"),
+        ("event_time", "2026-05-02T12:00:00.000000+00:00"),
+        ("validity_duration", "P7300D"),
+        ("record_id", "7d1c7a52-0000-4000-8000-000000000000"),
+        ("pii_principal_id", "7d1c7a52-0000-4000-8000-000000000000"),
+        ("purpose", {"id": "email_campaign", "version": 1}),
+        ("privacy_notice", {"id": "considerate-suggestions", "version": 9}),
+        ("privacy_notice", None),
+        ("ledger", {}),
+    ],
+)
+def test_a_signed_receipt_that_says_something_else_than_its_ledger_entry_is_refused(
+    given: dict[str, Any], field: str, value: object
+) -> None:
+    with pytest.raises(ConsentError, match=r"something else than its ledger entry, .* ask the shop that issued it"):
+        verify_receipt(sign_receipt({**given, field: value}, KEY), KEY.public_keys)
+
+
+@pytest.mark.parametrize("part", ["event", "hash", "prev_hash"])
+def test_a_signed_receipt_whose_ledger_entry_was_not_hashed_is_refused(given: dict[str, Any], part: str) -> None:
+    text = given["ledger"][part]
+    changed = text.replace('"given"', '"refused"') if part == "event" else f"{int(text[0], 16) ^ 1:x}{text[1:]}"
+    with pytest.raises(ConsentError, match="or that entry's hash does not fit"):
+        verify_receipt(sign_receipt({**given, "ledger": {**given["ledger"], part: changed}}, KEY), KEY.public_keys)
+
+
+def test_nothing_is_said_of_an_event_that_was_changed(
+    engine: Engine, adults: list[bytes], given: dict[str, Any]
+) -> None:
+    event_id = UUID(given["record_id"]).bytes
+    with behind_the_triggers(engine) as conn:
+        conn.execute(update(consent_event).values(state="withdrawn"))
+        row = find_row(conn, adults[0], event_id)
+        assert row is not None
+        with pytest.raises(ConsentError, match=r"ledger position 1: not what was once appended, .* ledger verify"):
+            record_of(conn, row, SHOP, retention_days=730)
+
+
+@pytest.mark.parametrize("column", ["prev_hash", "hash", "evidence_commit"])
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_nothing_is_said_of_an_event_with_text_in_the_place_of_bytes(
+    engine: Engine, adults: list[bytes], given: dict[str, Any], column: str
+) -> None:
+    with behind_the_triggers(engine) as conn:
+        conn.execute(text(f"UPDATE consent_event SET {column} = lower(hex({column}))"))
+        row = find_row(conn, adults[0], UUID(given["record_id"]).bytes)
+        assert row is not None
+        with pytest.raises(ConsentError, match="ledger position 1: not what was once appended"):
+            record_of(conn, row, SHOP, retention_days=730)
 
 
 def test_a_receipt_outlives_its_key(given: dict[str, Any], tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from considerate.consent.events import ConsentEvent
 from considerate.consent.ledger import append, grant, head, withdraw
 from considerate.consent.notices import NOTICE, current_notice
 from considerate.consent.purposes import PURPOSE_RULES, Purpose
-from considerate.consent.since_fit import FitBasis, SinceFit, changes_since
+from considerate.consent.since_fit import FitBasis, SinceFit, changes_since, judge, judge_again
 from considerate.consent.snapshot import snapshot_from_ledger
 from considerate.errors import ConsentError
 from considerate.store.engine import reading, writing
@@ -37,7 +37,8 @@ def do(engine: Engine, keys: Keys, ref: bytes, act: str, at: datetime) -> None:
 
 
 def play(conn: Connection, keys: Keys, ref: bytes, act: str, at: datetime) -> None:
-    row = update(subject).where(subject.c.subject_ref == ref)
+    # What is noted beside the ledger raises her epoch, as each act of the store does.
+    row = update(subject).where(subject.c.subject_ref == ref).values(consent_epoch=subject.c.consent_epoch + 1)
     match act:
         case "grant" | "link":
             purpose = TRAIN if act == "grant" else LINK
@@ -201,6 +202,34 @@ def test_the_policy_of_the_fit_is_the_one_that_counts(engine: Engine, keys: Keys
     assert since(engine, keys, strict) == SinceFit(withdrawn=1)
 
 
+@pytest.mark.parametrize(
+    ("act", "expected"),
+    [
+        ("grant", SinceFit()),
+        ("withdraw", SinceFit(withdrawn=1)),
+        ("object", SinceFit(objected=1)),
+        ("restrict", SinceFit(restricted=1)),
+        ("minor", SinceFit(minor=1, recalled=False)),
+        ("erase", SinceFit(erased=1)),
+    ],
+)
+def test_a_judgement_is_brought_up_to_date_by_those_alone_whom_something_has_happened_to(
+    engine: Engine, keys: Keys, adults: list[bytes], act: str, expected: SinceFit
+) -> None:
+    allow(engine, keys, adults)
+    basis = fit(engine, keys)
+    with reading(engine) as conn:
+        judged = judge(conn, keys, basis, at=LATER)
+    do(engine, keys, adults[1], act, LATER)
+    with writing(engine) as conn:
+        again = judge_again(conn, judged)
+    assert (judged.since, again.since) == (SinceFit(), expected)
+    assert again.erased == (frozenset({adults[1]}) if act == "erase" else frozenset())
+    with writing(engine) as conn:
+        # The same objects: nobody was looked at again.
+        assert judge_again(conn, again).changes is again.changes
+
+
 def test_another_ledger_is_refused(engine: Engine, keys: Keys, adults: list[bytes]) -> None:
     allow(engine, keys, adults[:1], [TRAIN])
     basis = fit(engine, keys)
@@ -266,8 +295,16 @@ def test_of_a_hundred_interleavings_none_promotes_what_consent_has_outrun(
     start = AT + timedelta(minutes=serial)
     live(before, start, [])
     basis = fit(engine, keys, start + timedelta(minutes=1))
-    live(between, start + timedelta(minutes=2), before)
-    found = since(engine, keys, basis, start + timedelta(minutes=3))
+    half, end = len(between) // 2, start + timedelta(minutes=3)
+    live(between[:half], start + timedelta(minutes=2), before)
+    with reading(engine) as conn:
+        judged = judge(conn, keys, basis, at=end)
+    live(between[half:], start + timedelta(minutes=2, seconds=30), [*before, *between[:half]])
+    found = since(engine, keys, basis, end)
+    with writing(engine) as conn:
+        brought = judge_again(conn, judged).since
+    # Whom nothing has happened to since need not be judged again; only a fit that cannot be recalled counts others too.
+    assert brought == found if found.recalled else (brought.plain, brought.recalled) == (False, False)
 
     expected: Counter[str] = Counter()
     exact = True

@@ -9,9 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer
 from sqlalchemy import select
+from typer.testing import CliRunner
 
+import compare
 import train
+import tune
 from considerate.consent.decision import Policy
 from considerate.consent.ledger import grant, withdraw
 from considerate.consent.notices import current_notice
@@ -35,10 +39,11 @@ from considerate.store.subjects import ensure_subjects
 from considerate.store.tables import subject
 from considerate.tracking.client import mlflow_client
 from considerate.tracking.promotion import promote
-from considerate.tracking.registry import champion, champion_artefact
+from considerate.tracking.registry import champion, champion_artefact, versions
 from considerate.tracking.training import Training, keep_training
 
 CANARY = "canary-customer-"
+ITEM_KNN = Path(train.__file__).parents[1] / "models" / "item_knn.toml"
 AT = datetime(2026, 4, 1, tzinfo=UTC)
 CUSTOMERS = [f"{CANARY}{c:03}" for c in range(60)]
 STORE_TOML = """
@@ -154,22 +159,21 @@ def test_one_command_fits_registers_and_promotes_and_proves_what_it_did(
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
     assert (said["promoted"], said["version"], said["withdrawn_since_fit"]) == ("corner_shop-1", "corner_shop-1", 0)
-    assert len(list((stored.home / "checkpoints").glob("*.json"))) == 1
+    assert (stored.home / "checkpoints" / "55.json").exists()
     environment = Environment(home=stored.home, data=None)
     assert champion(environment, name="corner_shop").label == "corner_shop-1"  # type: ignore[union-attr]
 
     again = invoke(stored, "--promote")
     assert (again.returncode, again.stdout) == (2, "")
-    assert "min_publish_hours = 24: wait until" in again.stderr, "said before anything is fitted"
-    rules = stored.home / "promotion.toml"
-    rules.write_text("[promotion]\nmin_publish_hours = 0\n")
-    # Position 54 is before the withdrawal: a fit as of then was outrun, however often it is made.
-    behind = invoke(stored, "--promote", "--rules", str(rules), "--as-of-seq", "54")
-    assert behind.returncode == 0, behind.stderr
-    said = json.loads(behind.stdout.splitlines()[-1])
-    assert (said["promoted"], said["withdrawn_since_fit"]) == ("corner_shop-5", 1)
-    assert said["consent"]["n_included"] == "54"
-    assert said["next_fit_due"] is not None
+    assert "min_publish_hours = 24: fit again after" in again.stderr
+    assert len(versions(environment, name="corner_shop")) == 1, "said before anything is fitted"
+
+
+def test_nobody_who_withdrew_before_the_command_began_is_served_by_it(stored: Any, invoke: Callable[..., Any]) -> None:
+    behind = invoke(stored, "--promote", "--as-of-seq", "54")  # before the withdrawal
+    assert (behind.returncode, behind.stdout) == (2, "")
+    assert "--as-of-seq 54 with --promote: who withdrew after that position would be in the model" in behind.stderr
+    assert "leave out --as-of-seq, or use --register" in behind.stderr
 
 
 def test_a_store_from_before_an_erasure_is_not_learnt_from(stored: Any, invoke: Callable[..., Any]) -> None:
@@ -185,6 +189,12 @@ def test_a_store_from_before_an_erasure_is_not_learnt_from(stored: Any, invoke: 
     assert (done.returncode, done.stdout) == (2, "")
     assert "1 erased customers are in this database again" in done.stderr
     assert "considerate rights replay" in done.stderr
+    for pipeline, arguments in ((tune.main, [ITEM_KNN, stored.data]), (compare.main, [stored.data, stored.model])):
+        app = typer.Typer()
+        app.command()(pipeline)
+        other = CliRunner().invoke(app, [str(path) for path in arguments], env={"CONSIDERATE_HOME": str(stored.home)})
+        assert other.exit_code == 2
+        assert "1 erased customers are in this database again" in other.stderr
 
 
 def test_registration_of_assumed_consent_is_refused_before_the_fit(shop: Any) -> None:

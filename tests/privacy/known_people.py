@@ -65,7 +65,7 @@ def fill(place: Installation, customer: str) -> bytes:
             notice_version=1,
             model_version="m-1",
             catalogue_version=1,
-            items=(DecidedItem("item-1", ("item-2",)),),
+            items=(DecidedItem("item-1", (f"item of {customer}",)),),
             facts={"goal": "all"},
         )
         insert_decisions(log, [served.row()])

@@ -51,7 +51,7 @@ def anna(environment: Environment) -> bytes:
 
 def test_the_head_of_the_ledger_is_signed_before_a_fit(environment: Environment, anna: bytes) -> None:
     check_before_fit(STORED, environment, at=AT)
-    assert len(list((environment.home / "checkpoints").iterdir())) == 1
+    assert sorted(path.name for path in (environment.home / "checkpoints").iterdir()) == ["2.json", "head.json"]
 
 
 def test_a_store_in_which_an_erased_customer_is_back_is_refused(environment: Environment, anna: bytes) -> None:

@@ -100,7 +100,7 @@ def test_it_says_what_she_did_and_said(files: dict[str, bytes]) -> None:
         "ok",
         ["personalise_onsite"],
     )
-    assert decision["items"] == [{"item_id": "item-1", "because": ["item-2"]}]
+    assert decision["items"] == [{"item_id": "item-1", "because": [f"item of {ANNA}"]}]
     assert [row["type"] for row in rows(files, "requests")] == ["access"]
 
 

@@ -30,6 +30,7 @@ def test_rows_go_when_their_day_is_over(place: Installation, people: dict[str, b
 
     # Kept answers live for a day in any case.
     assert retire_at(AT + 20 * DAY) == Retired(0, 0, 0, 2, 0)
+    (place.home / DUE).unlink()
     assert retire_at(AT + 21 * DAY) == Retired(0, 0, 0, 0, 0)
     assert not (place.home / DUE).exists()
     assert retire_at(AT + 21 * DAY + timedelta(seconds=1)) == Retired(2, 0, 0, 0, 0)
@@ -40,6 +41,15 @@ def test_rows_go_when_their_day_is_over(place: Installation, people: dict[str, b
     for ref in people.values():
         left = rows_of(place, ref)
         assert (left["interaction"], left["served_decision"], left["privacy_request"]) == (1, 0, 1)
+
+
+def test_what_goes_is_scrubbed_whichever_table_it_was_in(place: Installation, people: dict[str, bytes]) -> None:
+    answers, decisions = Retired(0, 0, 0, 2, 0), Retired(0, 2, 0, 0, 0)
+    for days, gone in ((0, Retired(0, 0, 0, 0, 0)), (2, answers), (91, decisions)):
+        with time_machine.travel(AT + days * DAY, tick=False):
+            assert retire(place, RetentionConfig(), at=AT + days * DAY) == gone
+        assert (place.home / DUE).exists() == (days > 0)
+        (place.home / DUE).unlink(missing_ok=True)
 
 
 def test_quarantined_rows_do_not_outlive_their_time(place: Installation) -> None:

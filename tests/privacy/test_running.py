@@ -3,7 +3,6 @@
 import os
 import shutil
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,13 +16,24 @@ from considerate.privacy.exports import (
     FOLDER,
     export_path,
     fetched_until,
+    read_export,
+    remove_export,
     remove_old_exports,
-    take_export,
+    remove_stray_exports,
     write_export,
 )
 from considerate.privacy.installation import Installation
-from considerate.privacy.requests import PrivacyRequest, cancel_request, find_request, read_requests, start_request
+from considerate.privacy.requests import (
+    PrivacyRequest,
+    cancel_request,
+    find_request,
+    note_step,
+    read_requests,
+    start_request,
+)
 from considerate.privacy.running import copy_for, keep_running, run_requests, write_asked
+from considerate.privacy.tombstones import FILE as TOMBSTONES
+from considerate.privacy.tombstones import read_outside
 from considerate.settings.service import AuthConfig, ModelSource, ServiceConfig
 from considerate.store.engine import reading
 from considerate.store.keys import Keys
@@ -80,6 +90,46 @@ def test_no_copy_outlives_an_erasure_that_came_meanwhile(
     assert not export_path(home, asked.request_id).exists()
 
 
+def test_of_two_processes_that_write_one_copy_the_later_leaves_it(
+    place: Installation, engine: Engine, home: Path, people: dict[str, bytes]
+) -> None:
+    with place.transaction() as conn:
+        start_request(conn, request_of(engine, people[ANNA]).request_id)
+    # Both see it begun, and take the other for crashed.
+    seen = request_of(engine, people[ANNA])
+    assert write_asked(place, seen, at=AT)
+    assert write_asked(place, seen, at=AT + timedelta(seconds=1))
+    assert request_of(engine, people[ANNA]).completed_at == AT
+    assert read_export(home, seen.request_id)
+    remove_export(home, seen.request_id)
+    with place.transaction() as conn:
+        note_step(conn, request_of(engine, people[ANNA]), fetched_at="now")
+    assert write_asked(place, seen, at=AT + timedelta(seconds=2)) is False
+    assert list((home / FOLDER).iterdir()) == []
+
+
+def test_what_lies_there_of_nobody_s_request_is_removed(
+    place: Installation, engine: Engine, home: Path, people: dict[str, bytes]
+) -> None:
+    assert remove_stray_exports(engine, home) == 0
+    asked = request_of(engine, people[ANNA]).request_id
+    # Written by a process that died after the purge of its owner; and as it began, or was fetched.
+    write_export(home, bytes(16), b"of somebody erased")
+    (home / FOLDER / f".{bytes(16).hex()}.zip.0badcafe").write_bytes(b"half")
+    being_written = home / FOLDER / f".{asked.hex()}.zip.0badcafe"
+    being_written.write_bytes(b"half")
+    assert remove_stray_exports(engine, home) == 2
+    assert list((home / FOLDER).iterdir()) == [being_written]
+    assert run_requests(engine, place, at=AT).expired == 0
+    assert read_export(home, asked)
+    remove_export(home, asked)
+    with place.transaction() as conn:
+        note_step(conn, request_of(engine, people[ANNA]), fetched_at="now")
+    assert run_requests(engine, place, at=AT).expired == 1
+    assert not being_written.exists()
+    assert export_path(home, request_of(engine, people[BEN]).request_id).exists()
+
+
 def in_the_way(home: Path, request: PrivacyRequest) -> Path:
     """Put something where a copy would go."""
     folder = export_path(home, request.request_id)
@@ -103,14 +153,6 @@ def test_what_fails_does_not_stop_the_rest(
     assert (again.exported, again.failures) == (1, [])
 
 
-def test_of_many_who_fetch_at_once_one_gets_it(tmp_path: Path) -> None:
-    write_export(tmp_path, bytes(16), b"a copy")
-    with ThreadPoolExecutor(16) as pool:
-        taken = list(pool.map(lambda _: take_export(tmp_path, bytes(16)), range(32)))
-    assert sorted(content or b"" for content in taken) == [b""] * 31 + [b"a copy"]
-    assert list((tmp_path / FOLDER).iterdir()) == []
-
-
 def test_a_copy_s_day_ends_and_so_does_what_a_crash_left(tmp_path: Path) -> None:
     assert remove_old_exports(tmp_path, at=AT) == 0
     path = write_export(tmp_path, bytes(16), b"a copy")
@@ -121,20 +163,53 @@ def test_a_copy_s_day_ends_and_so_does_what_a_crash_left(tmp_path: Path) -> None
         os.utime(one, (written.timestamp(), written.timestamp()))
     assert remove_old_exports(tmp_path, at=written + timedelta(hours=23, minutes=59)) == 0
     assert remove_old_exports(tmp_path, at=written + timedelta(hours=24, seconds=1)) == 2
-    assert take_export(tmp_path, bytes(16)) is None
+    assert read_export(tmp_path, bytes(16)) is None
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / FOLDER).write_text("in the way")
     with pytest.raises(StoreError, match=r"\.zip: cannot be written: .*; check the disk and the folder"):
         write_export(tmp_path, bytes(16), b"a copy")
-    with pytest.raises(StoreError, match=r"\.zip: cannot be taken: .*; check the folder's permissions"):
-        take_export(tmp_path, bytes(16))
+    with pytest.raises(StoreError, match=r"\.zip: cannot be read: .*; check the folder's permissions"):
+        read_export(tmp_path, bytes(16))
 
 
-def test_the_shop_s_own_copy_is_of_whom_it_names(place: Installation, people: dict[str, bytes]) -> None:
-    assert copy_for(place, ANNA, at=AT)
+def test_the_shop_s_own_copy_is_of_whom_it_names_and_goes_with_her(
+    place: Installation, engine: Engine, home: Path, people: dict[str, bytes]
+) -> None:
     assert copy_for(place, "nobody", at=AT) is None
+    first = copy_for(place, ANNA, at=AT)
+    # Her request is answered with it; the next is one of its own.
+    assert first == export_path(home, request_of(engine, people[ANNA]).request_id)
+    second = copy_for(place, ANNA, at=AT + timedelta(hours=1))
+    assert second is not None
+    assert first != second
+    # What a killed process left of one.
+    second.rename(second.with_name(f".{second.name}.0badcafe"))
+    erase_customer(place, ANNA, at=AT + timedelta(hours=1))
+    assert run_requests(engine, place, at=AT + timedelta(hours=1)).erased == 1
+    assert [path.name for path in (home / FOLDER).iterdir()] == [
+        export_path(home, request_of(engine, people[BEN]).request_id).name
+    ]
+
+
+def test_no_erasure_is_ended_before_its_tombstone_is_outside(
+    place: Installation, engine: Engine, home: Path, people: dict[str, bytes]
+) -> None:
+    (home / TOMBSTONES).mkdir()
+    with pytest.raises(StoreError, match=TOMBSTONES):
+        erase_customer(place, ANNA, at=AT)
+    for exported in (1, 0):
+        done = run_requests(engine, place, at=AT)
+        assert (done.erased, done.exported) == (0, exported)
+        assert any(TOMBSTONES in failure for failure in done.failures)
+        assert state_of(engine, people[ANNA]) == "erasing"
+        # She asks again, and is told that it is not done.
+        with pytest.raises(StoreError, match=TOMBSTONES):
+            erase_customer(place, ANNA, at=AT)
+    (home / TOMBSTONES).rmdir()
+    assert run_requests(engine, place, at=AT).erased == 1
+    assert [stone.subject_ref for stone in read_outside(home)] == [people[ANNA]]
 
 
 def test_the_service_works_off_requests_and_outlives_what_fails(

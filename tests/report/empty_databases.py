@@ -3,13 +3,30 @@
 import importlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import typer
 from sqlalchemy import create_engine, make_url, text
 from tests.report.shop import Kind
+
+KINDS: tuple[Kind, ...] = ("sqlite", "postgresql")
+
+
+def chosen_kinds(kinds: Sequence[str] | None) -> list[Kind]:
+    """Give the databases of these names, both if none is named.
+
+    Raises
+    ------
+    typer.BadParameter
+        One is neither.
+    """
+    for kind in kinds or ():
+        if kind not in KINDS:
+            raise typer.BadParameter(f"--database {kind}: must be one of {', '.join(KINDS)}")
+    return [kind for kind in KINDS if not kinds or kind in kinds]
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from tests.report.empty_databases import database
+from tests.report.empty_databases import chosen_kinds, database
 from tests.report.shop import Kind, Shop, open_shop
 
 from considerate.consent.purposes import Purpose
@@ -101,9 +101,7 @@ def main(
     seed: Annotated[int, typer.Option("--seed", help="Of the first round.")] = 1,
 ) -> None:
     """Fuzz services of two workers, half of the time as each kind of caller."""
-    everything: tuple[Kind, ...] = ("sqlite", "postgresql")
-    wanted = kinds or (["sqlite"] if quick else list(everything))
-    chosen = [kind for kind in everything if kind in wanted]
+    chosen = chosen_kinds(kinds or (["sqlite"] if quick else None))
     share = (QUICK_SECONDS if quick else seconds) // len(chosen)
     rows = [row for kind in chosen for row in fuzz_for(kind, share, seed)]
     ok = all(row["ok"] for row in rows)

@@ -3,25 +3,27 @@
 import functools
 import hashlib
 import http.client
+import itertools
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import fields
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import MetaData, select
 from tests.report.rights_rows import BECAUSE, asked
 from tests.report.rows import Outcome, outcome, row, within
-from tests.report.shop import AUTH, Shop
+from tests.report.shop import AUTH, STRICT, TIGHT, Shop
 from tests.serving import test_indistinguishable
 from tests.serving.attack_table import ME, NOTICE, ROUTES
 from tests.serving.test_attacks import Ann, call, described, expected, kinds
 from tests.serving.test_tokens import forgeries
 
-from considerate.consent.decision import SubjectFacts
-from considerate.consent.purposes import Purpose
+from considerate.consent.decision import Consent, ConsentState, Policy, SubjectFacts, effective
+from considerate.consent.notices import current_notice
+from considerate.consent.purposes import PURPOSE_RULES, Purpose
 from considerate.ranking.history import History
 from considerate.serving.development import read_development_key
 from considerate.serving.lists import Wish
@@ -30,7 +32,7 @@ from considerate.serving.signals import SIGNALS
 from considerate.serving.tokens import jwks_beside
 from considerate.store.decisions import decisions_url, open_decisions
 
-P, _, L, _, _ = Purpose
+P, T, L, _, _ = Purpose
 HEADERS: list[tuple[list[str], bool]] = [
     (["1"], True),
     (["0"], False),
@@ -41,8 +43,6 @@ HEADERS: list[tuple[list[str], bool]] = [
     (["0", "1"], True),
     ([" 1\t"], True),
 ]
-TIGHT = 30
-"""Requests a minute in the row about limits."""
 
 
 def send(shop: Shop, customer: str, signals: Sequence[str]) -> dict[str, Any]:
@@ -98,6 +98,45 @@ def signal_effect(shop: Shop, quick: bool) -> Outcome:
         headers = {**shop.token(customer), "Sec-GPC": "1"}
         held.append(shop.call("PUT", f"/v1/me/consents/{L}", json=NOTICE, headers=headers).status_code == 200)
         held.append(own(send(shop, customer, ["1"])) == {"milk", "bread"})
+    return outcome(held)
+
+
+@row(
+    "27 strict",
+    "in a strict shop, and in no other, the signal denies every purpose",
+    last=True,
+    quick="sqlite",
+)
+def strict_signal(shop: Shop, quick: bool) -> Outcome:
+    held, at = [], datetime.now(UTC)
+    version = current_notice().notice_version
+    given = {
+        purpose: Consent(ConsentState.GIVEN, 1, rule.version, current_notice().notice_id, version, at, None)
+        for purpose, rule in PURPOSE_RULES.items()
+    }
+    for strict, signal, before in itertools.product([False, True], repeat=3):
+        facts = SubjectFacts(given, age_band="adult", gpc_at=at + timedelta(seconds=1) if before else None)
+        for purpose, rule in PURPOSE_RULES.items():
+            allowed = effective(facts, purpose, at=at, policy=Policy(gpc_strict=strict), gpc=signal).allowed
+            held.append(allowed == (not (signal or before) or not (strict or rule.gpc_denies)))
+    if shop.more != STRICT:
+        shop.stop()
+        shop.more = STRICT
+        shop.start()
+    customer = "row-27-strict"
+    shop.know(customer, T, L)
+    shop.buy(customer, ["milk"])
+    notice = shop.call("GET", "/v1/me/consents", headers=shop.token(customer)).json()["notice"]
+    yes = {"notice_id": notice["notice_id"], "notice_version": notice["version"], "locale": "en"}
+    shop.call("PUT", f"/v1/me/consents/{P}", json=yes, headers=shop.token(customer))
+    held.append(shop.ask(customer, BECAUSE)["basis"] == "personalised")
+    first = send(shop, customer, ["1"])
+    held.append(within(1, functools.partial(_remembered, shop, customer)))
+    for answer in (first, shop.ask(customer, BECAUSE)):
+        held.append((answer["basis"], answer["reason"], answer["gpc"]) == ("non_personalised", "gpc", "honoured"))
+    signals: tuple[dict[str, str], ...] = ({}, {"Sec-GPC": "1"})
+    for headers in signals:
+        held.append(shop.call("GET", "/v1/recommendations/default", headers=headers).status_code == 200)
     return outcome(held)
 
 
@@ -225,7 +264,7 @@ def indistinguishable(shop: Shop, quick: bool) -> Outcome:
     return outcome(held, f"{len(held) // 2} routes")
 
 
-@row("37", "service keys open their own routes and nothing else, and everybody meets a limit", last=True)
+@row("37", "service keys open their own routes alone, and everybody meets a limit", last=True, quick="sqlite")
 def scopes(shop: Shop, quick: bool) -> Outcome:
     if shop.per_minute > TIGHT:
         shop.stop()

@@ -23,6 +23,7 @@ from considerate.consent.ledger import grant
 from considerate.consent.notices import current_notice
 from considerate.consent.purposes import Purpose
 from considerate.serving.development import create_development_key, mint_token, read_development_key
+from considerate.serving.metrics import KEPT_SECONDS
 from considerate.serving.models import Pointer, write_pointer
 from considerate.settings.environment import child_environment
 from considerate.settings.service import AuthConfig
@@ -55,6 +56,9 @@ customer_per_minute = {per_minute}
 service_per_minute = {per_minute}
 address_per_minute = {per_minute}
 """
+STRICT = "[policy]\ngpc_strict = true\n"
+TIGHT = 30
+"""Requests a minute in the row about limits."""
 START_SECONDS = 120.0
 MODEL = "considerate-1"
 
@@ -223,10 +227,29 @@ class Shop:
         ]
         return self.call("POST", "/v1/events", json={"events": events}, headers=self.token("till", "events:write"))
 
+    def paths(self) -> dict[str, Any]:
+        """Give the routes as the service describes them; at the first time that may take it longer than it may."""
+        deadline = time.monotonic() + START_SECONDS
+        while (answer := self.call("GET", "/openapi.json")).status_code != 200 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        found: dict[str, Any] = answer.json()["paths"]
+        return found
+
     def metric(self, name: str) -> float:
-        """Sum a counter over its labels."""
+        """Sum a counter over its labels.
+
+        Raises
+        ------
+        LookupError
+            The service counts nothing of that name.
+        """
+        # A worker shows what it showed a moment ago.
+        time.sleep(KEPT_SECONDS)
         lines = self.call("GET", "/metrics").text.splitlines()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
+        found = [float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name)]
+        if not found:
+            raise LookupError(f"{name}: no such figure in /metrics; see considerate.serving.metrics")
+        return sum(found)
 
 
 def children_of(pid: int) -> list[int]:

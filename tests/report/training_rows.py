@@ -1,11 +1,7 @@
 """Promises about what models are fitted on, and what is left in them."""
 
-import atexit
-import functools
 import io
 import itertools
-import random
-import shutil
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -18,7 +14,6 @@ import pyarrow.compute as pc
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from tests.consent import test_gate
-from tests.consent.test_since_fit import play
 from tests.house.traces import traces
 from tests.report.rows import Outcome, outcome, row
 from tests.report.shop import ROOT, Shop
@@ -28,22 +23,20 @@ from considerate.consent.gate import ConsentReport, keep_consented
 from considerate.consent.ledger import grant
 from considerate.consent.notices import current_notice
 from considerate.consent.purposes import Purpose
-from considerate.consent.since_fit import changes_since
 from considerate.consent.snapshot import snapshot_from_ledger
 from considerate.dataset.dataset import Dataset
-from considerate.errors import StaleModel, TrackingError
+from considerate.errors import TrackingError
 from considerate.interactions.columns import Columns, Interactions
 from considerate.interactions.stored import read_stored
 from considerate.ranking.scores import Artefact
 from considerate.recommenders.fitting import fit_model
 from considerate.settings.data import ConsentConfig
-from considerate.settings.environment import Environment
 from considerate.settings.model import ModelConfig
 from considerate.settings.promotion import PromotionRules
 from considerate.settings.toml import read_toml
-from considerate.store.engine import reading, writing
+from considerate.store.engine import writing
 from considerate.store.subjects import ensure_subjects
-from considerate.tracking.registry import CONSENT_TAGS, basis_of, refuse_unproved, register_version
+from considerate.tracking.registry import CONSENT_TAGS, refuse_unproved
 
 T = Purpose.TRAIN_MODELS
 TERMS = ConsentConfig(k_item=5, k_pair=5)
@@ -164,76 +157,6 @@ def _unproved(proof: Mapping[str, str]) -> bool:
     except TrackingError:
         return True
     return False
-
-
-@functools.cache
-def _tracking() -> Path:
-    """Give a tracking database that is laid out already: MLflow takes seconds for that."""
-    from considerate.tracking.client import mlflow_client
-
-    home = Path(tempfile.mkdtemp(prefix="considerate-report-"))
-    atexit.register(shutil.rmtree, home)
-    with mlflow_client(Environment(home=home, data=None)):
-        return home / "mlflow.db"
-
-
-@row("12", "between fit and promotion every change of mind is seen; an erasure always stops it")
-def outrun(shop: Shop, quick: bool) -> Outcome:
-    acts = ["grant", "withdraw", "object", "restrict", "erase", "minor"] * (1 if quick else 20)
-    refs = cast(shop, baskets("12", len(acts) + 8))
-    held, draw = [], random.Random(12)
-    for act, ref in zip(draw.sample(acts, len(acts)), refs.values(), strict=False):
-        report = fit(shop, refs.values())[1] if act == acts[0] else _proof(shop)
-        basis, now = basis_of(report.tags(), "report"), datetime.now(UTC)
-        with writing(shop.engine) as conn:
-            play(conn, shop.keys, ref, act, now)
-        with reading(shop.engine) as conn:
-            since = changes_since(conn, shop.keys, basis, at=now + timedelta(seconds=1))
-        held.append(
-            (since.fresh, since.plain) == {"grant": (True, True), "withdraw": (False, True)}.get(act, (False,) * 2)
-        )
-    shutil.copy(_tracking(), shop.home / "mlflow.db")
-    held += _promoted_for_real(shop, list(refs)[-8:], refs)
-    return outcome(held)
-
-
-def _proof(shop: Shop) -> ConsentReport:
-    at = datetime.now(UTC)
-    stored = read_stored(shop.engine)
-    snapshot = snapshot_from_ledger(shop.engine, shop.keys, at, Policy())
-    return keep_consented(Interactions(stored.table[:0], stored.report), snapshot, config=TERMS, at=at)[1]
-
-
-def _promoted_for_real(shop: Shop, leaving: Sequence[str], refs: Mapping[str, bytes]) -> list[bool]:
-    """Fit, change one's mind by a call of the service, and try to promote; then fit again."""
-    from considerate.tracking.promotion import promote
-    from considerate.tracking.runs import track_run
-
-    environment = Environment(home=shop.home, data=None, store=shop.url)
-
-    def register() -> int:
-        artefact, report = fit(shop, [ref for name, ref in refs.items() if name in leaving])
-        with tempfile.TemporaryDirectory() as name, track_run(environment, experiment="report", name="report") as run:
-            artefact.save(Path(name) / "artefact")
-            run.log_tags(report.tags())
-            run.log_artefact(Path(name) / "artefact")
-        return register_version(environment, name="report", run_id=run.run_id).version
-
-    def promoted(version: int, **more: bool) -> bool:
-        try:
-            promote(environment, name="report", version=version, at=datetime.now(UTC), rules=AT_ONCE, **more)
-        except StaleModel:
-            return False
-        return True
-
-    version = register()
-    shop.call("DELETE", f"/v1/me/consents/{T}", headers=shop.token(leaving[0]))
-    held = [not promoted(version), promoted(version, despite_withdrawals=True)]
-    version = register()
-    held.append(promoted(version))
-    shop.call("POST", "/v1/me/privacy-requests", json={"type": "erasure"}, headers=shop.token(leaving[1]))
-    held.append(not promoted(version, despite_withdrawals=True))
-    return held
 
 
 @row("13", "an artefact holds no row, no reference and no id of any customer")

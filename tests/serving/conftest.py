@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from considerate.ranking.linear_items import LinearItems
 from considerate.ranking.manifest import ConsentBasis, Manifest
 from considerate.ranking.top_n import base_of
 from considerate.ranking.weighting import Weighting
+from considerate.serving.admission import Admission
 from considerate.serving.app import create_app
 from considerate.serving.customers import StoredCustomers
 from considerate.serving.decision_log import QueuedDecisions
@@ -152,13 +153,16 @@ class World:
     customers: StoredCustomers
     clock: Clock
     log: QueuedDecisions
-    clients: list[Client] = field(default_factory=list)
+    clients: dict[tuple[int, ...], Client] = field(default_factory=dict)
 
     def client(self, **changes: Any) -> Client:
         """Give a client of the service, with some resources exchanged."""
-        made = Client(create_app(replace(self.resources, **changes)))
-        self.clients.append(made)
-        return made
+        # Laying out an application takes longer than most tests: the same resources share one.
+        resources = replace(self.resources, **changes)
+        parts = tuple(id(getattr(resources, each.name)) for each in fields(resources))
+        if parts not in self.clients:
+            self.clients[parts] = Client(create_app(resources))
+        return self.clients[parts]
 
     def token(self, subject: str, *scopes: str) -> dict[str, str]:
         """Give the headers of a caller; without scopes, a customer."""
@@ -255,7 +259,7 @@ def build_world(empty_home: Path, store_kind: str, request: pytest.FixtureReques
 
     yield build
     for made in worlds:
-        for client in made.clients:
+        for client in made.clients.values():
             client.close()
         made.log.close()
         made.customers.close()
@@ -294,6 +298,8 @@ def set_up(home: Path, *, unknown_age: str, url: str | None = None) -> World:
         surfaces={"home": "all", "discover": "new", "again": "repeat"},
         policy=PolicyConfig.model_validate({"unknown_age": unknown_age}),
     )
+    # On a busy machine a test waits for its answer; tests/serving/test_deadline.py holds the bound.
+    config = config.model_copy(update={"request_seconds": 60.0})
     metrics, clock = Metrics(), Clock()
     customers = StoredCustomers(
         url,
@@ -304,6 +310,7 @@ def set_up(home: Path, *, unknown_age: str, url: str | None = None) -> World:
         on_history_read=metrics.history_reads.inc,
         events_for=timedelta(days=config.retention.events_days),
         now=clock,
+        admit=Admission(home),
     )
     verifier = open_verifier(auth, home, max_subject=config.limits.id_characters)
     verifier.refresh()

@@ -2,13 +2,18 @@
 
 import json
 import re
+import shutil
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from considerate.consent.purposes import Purpose
+from considerate.errors import ConfigError
+from considerate.serving.metrics import KEPT_SECONDS, Metrics
 from considerate.serving.models import OneModel
+from considerate.serving.tokens import open_verifier
 
 if TYPE_CHECKING:
     from tests.serving.conftest import World
@@ -39,6 +44,16 @@ def test_a_malformed_body_is_a_problem_of_the_caller(world: "World", body: bytes
     answer = world.client()("POST", "/v1/me/events", content=body, headers=headers)
     assert answer.status_code in (400, 422), answer.text
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"events": ' + b"1" * 4_400 + b"}", b'{"events": "\xff"}'])
+def test_a_body_that_no_parser_takes_says_what_may_be_wrong(world: "World", body: bytes) -> None:
+    headers = {**world.token("ann"), "Content-Type": "application/json"}
+    answer = world.client()("POST", "/v1/me/events", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["type"]) == (400, "urn:considerate:problem:malformed")
+    assert answer.json()["detail"] == (
+        "The body is nested too deeply, holds a number too long, or is not UTF-8; send plain JSON."
+    )
 
 
 def test_no_answer_and_no_log_repeats_what_was_sent(world: "World", caplog: pytest.LogCaptureFixture) -> None:
@@ -192,6 +207,22 @@ def test_the_description_is_complete(world: "World") -> None:
             assert "customer_id" not in json.dumps(operation.get("parameters", [])), name
 
 
+def test_a_worker_that_can_check_no_token_is_not_ready_but_alive(world: "World") -> None:
+    auth = world.config.auth.model_copy(update={"jwks": str(world.home / "shop.json")})
+    verifier = open_verifier(auth, world.home, max_subject=100)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        verifier.refresh()
+    client = world.client(verifier=verifier)
+    answer = client("GET", "/readyz")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "check [auth] jwks" in answer.json()["detail"]
+    assert client("GET", "/livez").status_code == 200
+    shutil.copy(world.home / "keys" / "development.jwks.json", world.home / "shop.json")
+    verifier.refresh()
+    assert client("GET", "/readyz").json() == {"status": "ok"}
+
+
 @pytest.mark.parametrize("path", ["/livez", "/readyz"])
 def test_probes_answer(world: "World", path: str) -> None:
     assert world.client()("GET", path).json() == {"status": "ok"}
@@ -212,6 +243,20 @@ def test_metrics_name_routes_and_reasons_and_no_one(world: "World") -> None:
     ) in text
     assert "considerate_history_reads_total 0.0" in text
     assert SECRET not in text
+
+
+def test_the_counters_of_all_workers_are_merged_every_so_often_at_most(tmp_path: Path) -> None:
+    """The merging alone: prometheus_client shares counters between processes only if it is loaded for that."""
+    now, looked = [0.0], tmp_path / "counters"
+    looked.mkdir()
+    metrics = Metrics(looked, now=lambda: now[0])
+    assert metrics.exposition() == b""
+    looked.rmdir()  # a second merge would fail now
+    now[0] += 0.9 * KEPT_SECONDS
+    assert metrics.exposition() == b""
+    now[0] += 0.2 * KEPT_SECONDS
+    with pytest.raises(ValueError, match=r"does not exist|not a directory"):
+        metrics.exposition()
 
 
 class Exploding:

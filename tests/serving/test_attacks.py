@@ -11,7 +11,7 @@ import httpx
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from tests.serving.attack_table import ME, NOBODYS, NOTICE, PUBLIC, ROUTES, Route
+from tests.serving.attack_table import ME, NOBODYS, NOTICE, PUBLIC, PURCHASE, ROUTES, Route
 
 from considerate.consent.purposes import Purpose
 from considerate.serving.development import mint_token
@@ -177,6 +177,29 @@ def test_another_customer_reads_and_changes_nothing_of_hers(world: "World", ann:
             unknown = call(ann.client, key, route, headers)
             assert (answer.status_code, answer.content) == (404, unknown.content), key
     assert ann.everything() == before
+
+
+@pytest.mark.parametrize("place", ["header", "query", "body"])
+def test_whoever_names_another_customer_is_counted_and_logged_without_the_name(
+    world: "World", caplog: pytest.LogCaptureFixture, place: str
+) -> None:
+    view = {"events": [{"event_id": "1", "kind": "view", "item_id": "milk"}]}
+    client, headers = world.client(), world.token("bob")
+    assert client("POST", "/v1/me/events", json=view, headers=headers).status_code == 202
+    till = {"events": [{**PURCHASE, "customer_id": "ann"}]}
+    assert client("POST", "/v1/events", json=till, headers=world.token("till", "events:write")).status_code == 202
+    assert caplog.text == ""
+    query = "?customer_id=ann-of-the-shop" if place == "query" else ""
+    if place == "header":
+        headers["X-User-Id"] = "ann-of-the-shop"
+    body = {**view, "customer_id": "ann-of-the-shop"} if place == "body" else view
+    for _ in range(3):
+        client("POST", f"/v1/me/events{query}", json=body, headers=headers)
+    (counter,) = world.resources.metrics.foreign_names.collect()
+    counted = {one.labels["place"]: one.value for one in counter.samples if one.name.endswith("_total")}
+    assert counted == {place: 3}
+    assert caplog.text.count(f"names a customer in its {place}, which opens nothing") == 1
+    assert "ann-of-the-shop" not in caplog.text
 
 
 def test_whoever_walks_through_ids_meets_equal_404s_and_then_a_limit(world: "World") -> None:

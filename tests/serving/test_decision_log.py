@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 from sqlalchemy import select
 from tests.databases import Database
 
+from considerate.errors import StoreError, StoreUnavailable
 from considerate.serving.decision_log import NoDecisionLog, QueuedDecisions
 from considerate.serving.decision_tally import SUFFIX, Tally, lost_by_the_dead
 from considerate.store.decisions import DecidedItem, ServedDecision, decisions_url, open_decisions
@@ -72,9 +74,9 @@ def await_(condition: Callable[[], bool], what: str) -> None:
 def test_what_was_taken_is_found_by_its_owner_soon_after(build: Build, database: Database, tmp_path: Path) -> None:
     log = build(decisions_url(database.url, tmp_path))
     assert log.take(DECISION)
-    await_(lambda: log.find(ANN, DECISION.decision_id) == DECISION, "written")
-    assert log.of(ANN, limit=5, before=None) == [DECISION]
-    assert log.find(b"b" * 16, DECISION.decision_id) is None
+    await_(lambda: log.find(ANN, DECISION.decision_id, since=AT) == DECISION, "written")
+    assert log.of(ANN, limit=5, before=None, since=AT) == [DECISION]
+    assert log.find(b"b" * 16, DECISION.decision_id, since=AT) is None
     log.close()  # before the database goes
 
 
@@ -162,21 +164,21 @@ def test_where_no_tally_can_be_kept_nothing_is_taken(
 def test_a_log_whose_file_is_replaced_writes_into_the_new_one(build: Build, url: str, tmp_path: Path) -> None:
     log = build(url)
     log.take(DECISION)
-    await_(lambda: log.find(ANN, DECISION.decision_id) is not None, "written")
+    await_(lambda: log.find(ANN, DECISION.decision_id, since=AT) is not None, "written")
     for file in tmp_path.glob("decisions.db*"):
         file.unlink()
     second = another()
     log.take(second)
-    await_(lambda: log.find(ANN, second.decision_id) == second, "written anew")
-    assert log.find(ANN, DECISION.decision_id) is None
+    await_(lambda: log.find(ANN, second.decision_id, since=AT) == second, "written anew")
+    assert log.find(ANN, DECISION.decision_id, since=AT) is None
 
 
 def test_a_log_that_is_none_takes_nothing() -> None:
     log = NoDecisionLog()
     assert not log.ready()
     assert not log.take(DECISION)
-    assert log.find(ANN, DECISION.decision_id) is None
-    assert log.of(ANN, limit=5, before=None) == []
+    assert log.find(ANN, DECISION.decision_id, since=AT) is None
+    assert log.of(ANN, limit=5, before=None, since=AT) == []
 
 
 KILLED = """
@@ -185,6 +187,7 @@ from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 from tests.serving.test_decision_log import DECISION
+from considerate.errors import StoreError, StoreUnavailable
 from considerate.serving.decision_log import QueuedDecisions
 log = QueuedDecisions(sys.argv[1], Path(sys.argv[2]), capacity=int(sys.argv[3]), flush_seconds=0.01)
 while True:
@@ -229,8 +232,8 @@ def test_a_tally_of_a_living_worker_is_left_alone_and_that_of_a_dead_one_counted
     gone.begin(b"1" * 16, 2)
     gone.wrote(2)
     gone.close(forget=False)
-    assert lost_by_the_dead(tmp_path, lambda _: False) == 3
-    assert lost_by_the_dead(tmp_path, lambda _: False) == 0
+    assert list(lost_by_the_dead(tmp_path, lambda _: False)) == [3]
+    assert list(lost_by_the_dead(tmp_path, lambda _: False)) == []
     living.close(forget=True)
     assert list(tmp_path.iterdir()) == []
 
@@ -244,9 +247,61 @@ def test_a_worker_that_died_between_commit_and_count_lost_nothing_of_that_batch(
         tally.take()
     tally.begin(b"1" * 16, 2)
     tally.close(forget=False)
-    assert lost_by_the_dead(tmp_path, lambda first: came_through and first == b"1" * 16) == lost
+    assert list(lost_by_the_dead(tmp_path, lambda first: came_through and first == b"1" * 16)) == [lost]
 
 
 def test_a_tally_cut_short_counts_for_nothing(tmp_path: Path) -> None:
     (tmp_path / f"odd{SUFFIX}").write_bytes(b"\xff" * 7)
-    assert lost_by_the_dead(tmp_path, lambda _: False) == 0
+    assert list(lost_by_the_dead(tmp_path, lambda _: False)) == [0]
+
+
+def owing(folder: Path, rows: int) -> Path:
+    """Leave the tally of a worker that was killed with `rows` taken and not written."""
+    known = set(folder.glob("*")) if folder.exists() else set()
+    tally = Tally(folder)
+    for _ in range(rows):
+        tally.take()
+    tally.close(forget=False)
+    (made,) = set(folder.glob("*")) - known
+    return made
+
+
+def test_a_tally_that_cannot_be_opened_costs_neither_the_others_nor_the_log(
+    build: Build, url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd = tmp_path / "tallies" / f"00{SUFFIX}"
+    odd.mkdir(parents=True)
+    owing(tmp_path / "tallies", 3)
+    lost: list[int] = []
+    log = build(url, on_lost=lost.append)
+    assert log.take(DECISION)
+    await_(lambda: log.find(ANN, DECISION.decision_id, since=AT) == DECISION, "written all the same")
+    await_(lambda: lost == [3], "the other one is counted")
+    await_(lambda: f"{odd}: what its worker lost cannot be counted: Is a directory; check its owner" in caplog.text, "")
+    assert "decisions cannot be written" not in caplog.text
+
+
+def test_what_was_counted_is_told_although_a_later_tally_cannot_be(tmp_path: Path) -> None:
+    owing(tmp_path, 3).rename(tmp_path / f"00{SUFFIX}")
+    tally = Tally(tmp_path)
+    tally.take()
+    tally.begin(b"1" * 16, 1)
+    tally.close(forget=False)
+    told: list[int] = []
+
+    def locked(_: bytes) -> bool:
+        raise StoreError("decisions.db: locked by another process")
+
+    with pytest.raises(StoreError):
+        told.extend(lost_by_the_dead(tmp_path, locked))
+    assert told == [3]
+    assert list(lost_by_the_dead(tmp_path, lambda _: False)) == [1]
+
+
+def test_a_server_that_says_nothing_holds_up_no_reader_of_decisions(build: Build) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        log = build(f"postgresql://shop@127.0.0.1:{silent.getsockname()[1]}/considerate")
+        started = time.perf_counter()
+        with pytest.raises(StoreUnavailable):
+            log.find(ANN, DECISION.decision_id, since=AT)
+        assert time.perf_counter() - started < 5

@@ -1,9 +1,11 @@
 """Each list leaves a row; its customer reads hers, and learns why - from her own acts, as far as she lets us read."""
 
+import itertools
 import json
+import time
 from collections import Counter as Tally
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -13,9 +15,12 @@ from sqlalchemy import insert, select, text, update
 
 from considerate.consent.purposes import Purpose
 from considerate.errors import StoreError
+from considerate.ranking.history import History
 from considerate.ranking.linear_items import LinearItems
+from considerate.serving import explanation
 from considerate.serving.decision_log import NoDecisionLog
 from considerate.serving.models import OneModel, Served
+from considerate.serving.suggest import Counter
 from considerate.store.decisions import ServedDecision, decisions_url, open_decisions
 from considerate.store.engine import open_store, reading, writing
 from considerate.store.tables import event_exclusion, served_decision, subject, to_micros
@@ -296,6 +301,74 @@ def test_where_a_shop_names_no_reasons_the_explanation_finds_them_in_the_same_mo
     assert explain(world, "ann", answer["decision_id"], config=silent, models=later)["items"][0]["evidence"] == []
 
 
+class ScoredAnewForEachEvent:
+    """A model that explains as `two_stage` does, and notes how many events it was asked about."""
+
+    def __init__(self, artefact: LinearItems) -> None:
+        self._artefact, self.asked = artefact, list[int]()
+
+    explains_at_once = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._artefact, name)
+
+    def explain(self, history: History, item: int, *, at: Any, goal: Any) -> Any:
+        self.asked.append(len(history))
+        return self._artefact.explain(history, item, at=at, goal=goal)
+
+
+def test_no_list_waits_for_reasons_that_take_a_score_for_each_event(
+    world: "World", build_model: Callable[..., LinearItems]
+) -> None:
+    world.know("ann", ON_SITE)
+    order(world, "ann", "milk")
+    slow = ScoredAnewForEachEvent(build_model())
+    index = {item: row for row, item in enumerate(slow.item_ids)}
+    models = OneModel(Served("considerate-1", slow, index))
+    answer = world.ask("ann", models=models)
+    assert (answer["basis"], answer["items"][0]) == ("personalised", {"item_id": "tea", "slot": 0})
+    assert slow.asked == []
+    body = explain(world, "ann", answer["decision_id"], models=models)
+    assert body["items"][0]["evidence"][0]["item_id"] == "milk"
+    assert slow.asked == [1] * len(answer["items"])
+
+
+def test_an_explanation_that_takes_long_names_the_first_items_reasons_and_looks_at_the_newest_events(
+    world: "World", build_model: Callable[..., LinearItems]
+) -> None:
+    world.know("ann", ON_SITE)
+    newest = ["milk"] * explanation.LOOKED_THROUGH
+    at = world.clock.now - timedelta(hours=1)
+    events = [
+        {
+            "customer_id": "ann",
+            "event_id": f"{place}",
+            "kind": "purchase",
+            "item_id": item,
+            "timestamp": (at + timedelta(seconds=place)).isoformat(),
+        }
+        for place, item in enumerate(["bread", *newest])
+    ]
+    world.client()("POST", "/v1/events", json={"events": events}, headers=world.token("till", "events:write"))
+    slow = ScoredAnewForEachEvent(build_model())
+    index = {item: row for row, item in enumerate(slow.item_ids)}
+    models = OneModel(Served("considerate-1", slow, index))
+    decision_id = UUID(world.ask("ann", models=models)["decision_id"])
+    time.sleep(0.3)
+    reference = world.customers.standing("ann").subject_ref
+    assert reference is not None
+    decision = world.log.find(reference, decision_id, since=world.clock.now)
+    assert decision is not None
+    counter = Counter(world.customers, models, world.resources.shelves, world.resources.policy)
+    seconds = itertools.count(0.0, explanation.LOOKING_SECONDS / 2)
+    why = explanation.explain_decision(counter, "ann", decision, gpc=False, at=world.clock(), now=lambda: next(seconds))
+    assert slow.asked == [len(newest)], "a second look would be too late, and bread was bought before all the milk"
+    first, *others = why.rows.values()
+    assert {row.item_id for row in first} == {"milk"}
+    assert others
+    assert not any(others)
+
+
 def test_anothers_decision_and_none_at_all_are_the_same_404(world: "World") -> None:
     world.know("ann", ON_SITE)
     world.know("bob", ON_SITE)
@@ -314,10 +387,10 @@ def test_anothers_decision_and_none_at_all_are_the_same_404(world: "World") -> N
 
 def test_decisions_that_cannot_be_read_are_503_and_no_answer_tells_more(world: "World") -> None:
     class Locked(NoDecisionLog):
-        def find(self, subject_ref: bytes, decision_id: UUID) -> ServedDecision | None:
+        def find(self, subject_ref: bytes, decision_id: UUID, *, since: datetime) -> ServedDecision | None:
             raise StoreError("decisions.db: locked by another process")
 
-        def of(self, subject_ref: bytes, *, limit: int, before: UUID | None) -> list[ServedDecision]:
+        def of(self, subject_ref: bytes, *, limit: int, before: UUID | None, since: datetime) -> list[ServedDecision]:
             raise StoreError("decisions.db: locked by another process")
 
     world.know("ann", ON_SITE)
@@ -325,6 +398,19 @@ def test_decisions_that_cannot_be_read_are_503_and_no_answer_tells_more(world: "
         answer = get(world, "ann", path, decisions=Locked())
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         assert "decisions.db" not in answer.text
+
+
+def test_a_decision_past_its_time_is_shown_no_longer(world: "World") -> None:
+    world.know("ann", ON_SITE)
+    decision = world.ask("ann")["decision_id"]
+    why = f"/v1/me/recommendations/{decision}/explanation"
+    world.clock.now += timedelta(days=world.config.retention.decisions_days)
+    assert get(world, "ann", why).status_code == 200
+    assert [one["decision_id"] for one in get(world, "ann", "/v1/me/decisions").json()["decisions"]] == [decision]
+    world.clock.now += timedelta(seconds=1)
+    assert get(world, "ann", why).status_code == 404
+    assert get(world, "ann", "/v1/me/decisions").json()["decisions"] == []
+    assert get(world, "ann", f"/v1/me/decisions?before={decision}").json()["decisions"] == []
 
 
 def test_no_cache_keeps_an_answer_about_decisions(world: "World") -> None:

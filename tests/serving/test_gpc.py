@@ -117,9 +117,37 @@ def test_only_strict_shops_let_the_signal_switch_off_suggestions_on_their_own_pa
         assert answer["reason"] == ("gpc" if strict and signal else "ok")
 
 
-def test_of_a_stranger_no_signal_is_kept(world: "World") -> None:
-    assert world.ask("nobody", headers=SIGNAL)["gpc"] == "honoured"
-    assert world.ask("nobody")["gpc"] == "not_signalled"
+@pytest.mark.parametrize("path", ["/v1/me/recommendations", "/v1/me/consents"])
+def test_the_signal_of_a_stranger_is_kept_and_stands_against_a_yes_that_was_given_before(
+    tmp_path: Path, build_world: "Callable[..., World]", path: str
+) -> None:
+    world = build_world(tmp_path, unknown_age="adult")
+    assert world.ask("new", path, headers=SIGNAL)["gpc"] == "honoured"
+    assert world.ask("new")["gpc"] == "honoured"
+    world.know("new", ON_SITE, IN_STORE)  # as of yesterday
+    world.buy("new", "milk", channel="store")
+    assert world.ask("new")["reason"] == "no_history"
+    assert world.ask("another")["gpc"] == "not_signalled"
+    assert world.customers.standing("another").subject_ref is None
+
+
+@pytest.mark.parametrize("key", [{}, {"Idempotency-Key": "e-1"}])
+@pytest.mark.parametrize("who", ["ann", "new"])
+def test_a_signal_that_comes_with_an_event_is_kept(world: "World", who: str, key: dict[str, str]) -> None:
+    bought(world)
+    view = {"events": [{"event_id": "1", "kind": "view", "item_id": "milk"}]}
+    headers = {**world.token(who), **SIGNAL, **key}
+    assert world.client()("POST", "/v1/me/events", json=view, headers=headers).status_code == 202
+    assert world.ask(who)["gpc"] == "honoured"
+
+
+def test_the_signal_of_somebody_who_is_erased_meanwhile_brings_nobody_back(world: "World") -> None:
+    bought(world)
+    before = world.customers.standing("ann")
+    answer = world.client()("POST", "/v1/me/privacy-requests", json={"type": "erasure"}, headers=world.token("ann"))
+    assert answer.json()["status"] == "completed"
+    world.customers.remember_gpc("ann", before, at=world.clock.now)
+    assert world.customers.standing("ann").subject_ref is None
 
 
 def test_a_signal_that_cannot_be_noted_costs_nobody_the_list(world: "World", caplog: pytest.LogCaptureFixture) -> None:

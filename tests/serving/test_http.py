@@ -22,6 +22,7 @@ from tests.proofs import proof_now
 
 from considerate.consent.purposes import Purpose
 from considerate.ranking.linear_items import LinearItems
+from considerate.ranking.manifest import artefact_digest
 from considerate.serving.models import Pointer, write_pointer
 from considerate.settings.environment import Environment, child_environment
 from considerate.settings.promotion import PromotionRules
@@ -170,7 +171,7 @@ def publish(running: Running, artefact: LinearItems, folder: Path) -> str:
     environment = Environment(home=running.world.home, data=None)
     artefact.save(folder / "artefact")
     with track_run(environment, experiment="shop", name="item_knn") as run:
-        run.log_tags(proof_now(environment))
+        run.log_tags({**proof_now(environment), "model_digest": artefact_digest(folder / "artefact")})
         run.log_artefact(folder / "artefact")
     version = register_version(environment, name="considerate", run_id=run.run_id)
     rules = PromotionRules(min_publish_hours=0)

@@ -1,6 +1,8 @@
 """Who is unknown, erased, a minor or without consent looks the same; and what minors never see, they never see."""
 
+from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -143,40 +145,90 @@ SIDE_DOORS = (
 )
 
 
+@pytest.mark.parametrize("unknown_age", ["deny", "adult"])
 @pytest.mark.parametrize("state", ["as usual", "no model", "no store"])
-def test_what_has_an_age_limit_reaches_a_minor_through_no_side_door(world: "World", state: str) -> None:
+def test_what_has_an_age_limit_or_may_have_one_reaches_a_minor_through_no_side_door(
+    tmp_path: Path, build_world: "Callable[..., World]", state: str, unknown_age: str
+) -> None:
+    world = build_world(tmp_path, unknown_age=unknown_age)
     world.know("kim", *Purpose, age_band="13_15")
     world.buy("kim", "beer", "milk")
-    change = {"min_age": 18}
     feed = world.token("feed", "catalogue:write")
-    assert world.client()("PATCH", "/v1/items/tea", json=change, headers=feed).status_code == 200
+    for item, limit in (("tea", 18), ("honey", None)):
+        patched = world.client()("PATCH", f"/v1/items/{item}", json={"min_age": limit}, headers=feed)
+        assert patched.status_code == 200, patched.text
     assert world.ask("kim")["items"]
+    # Whoever may be an adult in this shop sees limited products, as long as the store can say that she is none.
+    others_may = unknown_age == "adult" and state != "no store"
     more: dict[str, Any] = {"models": OneModel(None)} if state == "no model" else {}
     client = world.client(**more)
     if state == "no store":
         (world.home / "keys" / "master.key").rename(world.home / "aside")
         world.customers._keys = None
     for query in SIDE_DOORS:
-        for path, headers in (
-            (f"/v1/me/recommendations{query}", world.token("kim")),
-            (f"/v1/me/recommendations{query}", world.token("somebody of unknown age")),
-            (f"/v1/recommendations/default{query}", {}),
-        ):
+        asked = [(f"/v1/me/recommendations{query}", world.token("kim"))]
+        if not others_may:
+            asked.append((f"/v1/me/recommendations{query}", world.token("somebody of unknown age")))
+        if unknown_age == "deny":
+            asked.append((f"/v1/recommendations/default{query}", {}))
+        for path, headers in asked:
             answer = client("GET", path, headers=headers)
             if answer.status_code == 422:
                 assert "mode" in query
                 continue
             assert answer.status_code == 200, answer.text
             listed = {entry["item_id"] for entry in answer.json()["items"]}
-            assert not listed & {"beer", "tea"}, path
+            assert not listed & {"beer", "tea", "honey"}, path
             assert not listed & {"aspirin-test"}, path
 
 
-def test_a_clock_that_goes_wrong_by_minutes_opens_nothing(world: "World") -> None:
+WRONG = (timedelta(minutes=-5), timedelta(0), timedelta(minutes=5))
+"""How far a clock may go wrong."""
+
+
+def test_a_clock_that_goes_wrong_by_minutes_opens_nothing_that_was_withdrawn(world: "World") -> None:
     world.know("ann", ON_SITE)
     world.buy("ann", "milk")
-    client = world.client()
-    client("DELETE", "/v1/me/consents", headers=world.token("ann"))
-    for minutes in (-5, 0, 5):
-        world.clock.now += timedelta(minutes=minutes)
+    start = world.clock.now
+    world.client()("DELETE", "/v1/me/consents", headers=world.token("ann"))
+    for wrong in WRONG:
+        world.clock.now = start + wrong
         assert world.ask("ann")["reason"] == "withdrawn"
+
+
+def test_a_yes_ends_at_its_minute_and_stays_ended_when_the_clock_goes_on_or_back(world: "World") -> None:
+    world.know("ann", ON_SITE)
+    (consent,) = world.customers.standing("ann").facts.consents.values()
+    assert consent.expires_at is not None
+    reasons = []
+    for wrong in WRONG:
+        world.clock.now = consent.expires_at + wrong
+        world.buy("ann", "milk")
+        reasons.append(world.ask("ann")["reason"])
+    assert reasons[1:] == ["expired", "expired"]
+    assert reasons[0] != "expired"
+
+
+@pytest.mark.parametrize(("given_after", "opens"), [(-5, False), (5, True)])
+def test_a_yes_stands_against_a_signal_only_if_it_was_given_after_it(
+    world: "World", given_after: int, opens: bool
+) -> None:
+    world.know("ann", ON_SITE)
+    world.buy("ann", "milk", channel="store")
+    start, notice = world.clock.now, current_notice()
+    yes = {"notice_id": notice.notice_id, "notice_version": notice.notice_version, "locale": "en"}
+
+    def give() -> None:
+        world.clock.now = start + timedelta(minutes=given_after)
+        answer = world.client()("PUT", "/v1/me/consents/link_in_store", json=yes, headers=world.token("ann"))
+        assert answer.status_code == 200
+
+    if given_after < 0:
+        give()
+    world.clock.now = start
+    world.ask("ann", headers={"Sec-GPC": "1"})
+    if given_after > 0:
+        give()
+    for wrong in WRONG:
+        world.clock.now = start + timedelta(minutes=5) + wrong
+        assert (world.ask("ann")["basis"] == "personalised") is opens

@@ -207,6 +207,7 @@ def test_an_item_reads_the_same_whether_it_came_alone_or_among_others(items: lis
             assert together.features[name][place] == value
 
 
+@pytest.mark.parametrize("store_kind", ["sqlite"], indirect=True)
 def test_the_store_that_is_away_says_so(world: "World") -> None:
     (world.home / "considerate.db").rename(world.home / "aside")
     for answer in (put(world, {"item_id": "tea"}), patch(world, "tea", in_stock=False)):

@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from considerate.errors import ConfigError
-from considerate.serving.tokens import FileKeys, InvalidToken, Keys, Scope, UrlKeys, Verifier
+from considerate.serving.token_keys import FileKeys, Keys, UrlKeys
+from considerate.serving.tokens import InvalidToken, Scope, Verifier
 from considerate.settings.service import AuthConfig
 
 ROOT = Path(__file__).parents[2]

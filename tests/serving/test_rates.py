@@ -1,7 +1,7 @@
 """Rate limits: per customer, per service and per address; probes are free, and nobody's address is kept."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +73,46 @@ def test_tokens_that_do_not_hold_are_counted_by_address(world: "World") -> None:
     answers = [client("GET", OWN, headers={"Authorization": f"Bearer {n}"}).status_code for n in range(4)]
     assert answers == [401, 401, 429, 429]
     assert not refused(client("GET", OWN, headers=world.token("ann"))), "a token that holds is let through"
+
+
+@pytest.mark.parametrize("body", [b"{", b"[" * 5_000])
+def test_a_malformed_body_comes_after_the_token_and_counts(world: "World", body: bytes) -> None:
+    client = limited(world, address_per_minute=2, customer_per_minute=2)
+    path, json = "/v1/me/events", {"Content-Type": "application/json"}
+
+    def sent(headers: dict[str, str]) -> int:
+        return client("POST", path, content=body, headers={**json, **headers}).status_code
+
+    assert [sent({}), sent({"Authorization": "Bearer x"}), sent({})] == [401, 401, 429]
+    ann = world.token("ann")
+    assert [sent(ann) for _ in range(3)] == [400, 400, 429]
+    assert refused(client("GET", OWN, headers=ann)), "they are counted together with all else"
+    assert sent(world.token("till", "events:write")) == 403
+
+
+def test_a_body_that_turns_out_too_large_comes_after_the_token_and_counts(world: "World") -> None:
+    client = limited(world, address_per_minute=1)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            yield b" " * 10_000
+
+    answers = [client("POST", "/v1/me/events", content=chunks()).status_code for _ in range(2)]
+    assert answers == [401, 429]
+    assert client("POST", "/v1/me/events", content=chunks(), headers=world.token("ann")).status_code == 413
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/v2/anything", 404), ("PATCH", "/v1/events", 405)])
+def test_what_no_route_takes_is_counted_by_address(world: "World", method: str, path: str, status: int) -> None:
+    client = limited(world, address_per_minute=2)
+    assert [client(method, path).status_code for _ in range(3)] == [status, status, 429]
+    assert refused(client(method, path, headers=world.token("ann")))
+
+
+def test_a_request_is_counted_once_whatever_is_wrong_with_it(world: "World") -> None:
+    client = limited(world, customer_per_minute=2)
+    answers = [client("POST", "/v1/me/events", json={}, headers=world.token("ann")).status_code for _ in range(3)]
+    assert answers == [422, 422, 429]
 
 
 def test_probes_are_free(world: "World") -> None:

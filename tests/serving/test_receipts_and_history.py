@@ -5,12 +5,16 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import update
+from tests.consent.test_checkpoints import behind_the_triggers
 
 from considerate.consent.events import chain_hash
 from considerate.consent.notices import NOTICE
 from considerate.consent.purposes import Purpose
 from considerate.consent.receipts import verify_receipt
+from considerate.store.engine import open_store
 from considerate.store.signing import load_public_keys
+from considerate.store.tables import consent_event
 
 if TYPE_CHECKING:
     from tests.serving.conftest import World
@@ -48,6 +52,16 @@ def test_the_same_receipt_is_the_same_bytes(world: "World") -> None:
     assert client("GET", path, headers=headers).content == client("GET", path, headers=headers).content
 
 
+def test_no_receipt_of_an_event_that_was_changed_is_signed(world: "World", caplog: pytest.LogCaptureFixture) -> None:
+    path = f"/v1/me/receipts/{give(world, 'ann')['receipt_id']}"
+    with behind_the_triggers(open_store(world.url, create=False)) as conn:
+        conn.execute(update(consent_event).values(state="withdrawn"))
+        conn.commit()
+    answer = world.client()("GET", path, headers=world.token("ann"))
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:considerate:problem:ledger-unsound")
+    assert "no receipt is signed: ledger position 1: not what was once appended" in caplog.text
+
+
 def test_somebody_elses_receipt_cannot_be_told_from_none(world: "World") -> None:
     receipt_id = give(world, "ann")["receipt_id"]
     world.know("bob")
@@ -63,9 +77,10 @@ def test_what_is_no_id_is_422(world: "World") -> None:
     assert world.client()("GET", "/v1/me/receipts/1", headers=world.token("ann")).status_code == 422
 
 
-def test_withdrawing_what_was_never_given_by_a_stranger_has_no_receipt(world: "World") -> None:
-    answer = world.client()("DELETE", f"/v1/me/consents/{ON_SITE}", headers=world.token("stranger"))
-    assert answer.json()["receipt_id"] is None
+def test_a_stranger_s_no_to_what_was_never_given_has_a_receipt_too(world: "World") -> None:
+    refused = world.client()("DELETE", f"/v1/me/consents/{ON_SITE}", headers=world.token("stranger")).json()
+    answer = world.client()("GET", f"/v1/me/receipts/{refused['receipt_id']}", headers=world.token("stranger"))
+    assert verify_receipt(answer.content, load_public_keys(world.home / "keys"))["event_state"] == "refused"
 
 
 def test_the_history_is_every_decision_and_can_be_checked(world: "World") -> None:

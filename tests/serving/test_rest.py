@@ -70,6 +70,35 @@ def test_a_read_that_fails_at_once_holds_up_nobody_and_may_be_tried_again() -> N
     assert read(rest, clock, takes=0, fails=False) == "read"
 
 
+def test_what_is_wrong_is_said_once_and_so_is_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    rest = Rest(clock)
+    for _ in range(3):
+        assert read(rest, clock, takes=0.1, fails=True) == "failed"
+        assert read(rest, clock, takes=0, fails=True) == "rests"
+        clock.now += REST_SECONDS
+    said = ["the store cannot be read, and no list is personal: locked"]
+    assert caplog.messages == said
+    assert [read(rest, clock, takes=0, fails=False) for _ in range(3)] == ["read"] * 3
+    assert caplog.messages == [*said, "the store is read again"]
+    read(rest, clock, takes=0, fails=True)
+    assert caplog.messages == [*said, "the store is read again", *said]
+
+
+@on_sqlite
+def test_a_store_that_is_down_is_not_complained_of_with_every_list(
+    consented: "World", caplog: pytest.LogCaptureFixture
+) -> None:
+    client, headers = consented.client(), consented.token("ann")
+    (consented.home / "considerate.db").rename(consented.home / "aside.db")
+    for _ in range(5):
+        assert timed(client, headers)[1]["reason"] == "consent_unavailable"
+    complaints = [message for message in caplog.messages if "cannot be" in message]
+    assert len(complaints) == 1
+    assert "considerate.db: cannot be opened" in complaints[0]
+    (consented.home / "aside.db").rename(consented.home / "considerate.db")
+
+
 @contextmanager
 def locked(world: "World") -> Iterator[None]:
     """Let another process hold the database so that nobody can even read."""

@@ -1,11 +1,15 @@
 """What `considerate serve` checks before it starts anything: one message each, naming the next step."""
 
 import socket
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from considerate.consent.notices import NOTICE
+from considerate.consent.purposes import Purpose
 from considerate.errors import ConfigError, ServingError, StoreError
 from considerate.serving.run_file import RunFile, read_run_file, write_run_file
 from considerate.serving.supervisor import prepare
@@ -93,7 +97,11 @@ def test_keys_that_do_not_belong_to_the_store_are_named(world: "World", tmp_path
 
 
 def test_the_run_file_is_its_owners_alone_and_reads_back_as_written(world: "World", tmp_path: Path) -> None:
-    run = RunFile(home=tmp_path, database_url="postgresql://considerate:secret@host/db", config=world.config)
+    # The shop's own config: that of the tests lets a request take longer than a service may.
+    config = world.config.model_copy(update={"request_seconds": 1.0})
+    url = "postgresql://considerate:secret@host/db"
+    oldest = MappingProxyType({Purpose.TRAIN_MODELS: 2})
+    run = RunFile(home=tmp_path, database_url=url, config=config, notice=replace(NOTICE, oldest_of=oldest))
     path = write_run_file(tmp_path / "run", run)
     assert path.stat().st_mode & 0o777 == 0o600
     assert read_run_file(path) == run

@@ -1,20 +1,22 @@
 """A PostgreSQL that hangs, is cut off or comes back: no list waits for it, and none is personal meanwhile."""
 
+import asyncio
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import insert, make_url, select
+from sqlalchemy import insert, make_url, select, text
 from tests.databases import Database, PostgresServer
 
 from considerate.consent.purposes import Purpose
-from considerate.errors import StoreError, StoreLocked, StoreUnavailable
+from considerate.errors import StoreBusy, StoreError, StoreLocked, StoreUnavailable
 from considerate.serving.customers import StoredCustomers
+from considerate.serving.resources import READERS
 from considerate.serving.watched_store import WatchedStore
 from considerate.store.engine import writing
 from considerate.store.tables import catalogue_state
@@ -194,6 +196,69 @@ def test_a_lock_that_another_holds_is_no_reason_to_open_the_store_anew(database:
     with store.transaction() as conn:
         conn.execute(insert(catalogue_state), {"id": 1, "version": 1})
     assert store.identity == before
+
+
+@pytest.mark.slow
+def test_a_statement_that_takes_too_long_or_finds_no_connection_leaves_the_store_open(
+    postgresql_database: Database,
+) -> None:
+    with closing(WatchedStore(postgresql_database.url, read_only=True, timeout_ms=300)) as store:
+        with store.connection():
+            before = store.identity
+        slow = pytest.raises(StoreBusy, match="does not answer in time; see what keeps the server busy")
+        with slow, store.connection() as conn:
+            conn.execute(text("SELECT pg_sleep(1)"))
+        with ExitStack() as held:
+            for _ in range(4):
+                held.enter_context(store.connection())
+            with pytest.raises(StoreBusy, match="every connection is in use"), store.connection():
+                pytest.fail("a fifth connection")
+        with store.connection():
+            assert store.identity == before
+
+
+@ON_POSTGRESQL
+def test_slow_reads_beside_the_lists_take_nobodys_list_away(world: "World", customers: StoredCustomers) -> None:
+    assert until(CONSENTED, lambda: answer(world, customers))
+    client, token = world.client(customers=customers), world.token("ann")
+    catalogue, reading = customers.catalogue(), threading.Semaphore(0)
+
+    def read_slowly() -> None:
+        with suppress(StoreError), customers.reading() as (conn, _):
+            reading.release()
+            conn.execute(text("SELECT pg_sleep(2)"))
+
+    readers = [threading.Thread(target=read_slowly) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    for _ in readers:
+        assert reading.acquire(timeout=10)
+    while any(reader.is_alive() for reader in readers):
+        assert client("GET", "/v1/me/recommendations", headers=token).json()["reason"] == "ok"
+    # Each of them was ended by the server, and the next one is served.
+    assert customers.catalogue() is catalogue
+    with customers.reading():
+        pass
+
+
+def test_few_threads_read_beside_the_lists(world: "World") -> None:
+    resources, lock = world.resources, threading.Lock()
+    now, most = 0, 0
+
+    def read() -> None:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.02)
+        with lock:
+            now -= 1
+
+    async def all_at_once() -> None:
+        await asyncio.gather(*(resources.read(read) for _ in range(20)))
+
+    asyncio.run(all_at_once())
+    assert most == READERS
 
 
 @pytest.mark.slow

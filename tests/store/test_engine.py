@@ -16,6 +16,7 @@ from tests.databases import Database
 
 from considerate.errors import StoreError, StoreLocked
 from considerate.store.engine import REVISIONS, open_store, reading, recording, require_writing, writing
+from considerate.store.sqlite import sqlite_error
 from considerate.store.tables import catalogue_state, decisions, interaction, metadata
 
 
@@ -242,6 +243,22 @@ def test_an_error_of_the_database_shows_no_values(engine: Engine) -> None:
     said = "".join(traceback.format_exception(caught.value))
     assert "canary" not in said
     assert b"canary".hex() not in said
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_value_that_sqlite_cannot_read_is_not_quoted(engine: Engine) -> None:
+    # "locked canary" and a byte that is not UTF-8
+    broken = text("SELECT CAST(x'6c6f636b65642063616e617279ff' AS TEXT) AS item_id")
+    damaged = pytest.raises(StoreError, match=r"holds text that is not UTF-8.*; restore it from a backup")
+    with damaged as caught, reading(engine) as conn:
+        conn.execute(broken).all()
+    assert not isinstance(caught.value, StoreLocked)
+    assert "canary" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_of_an_error_that_sqlite_names_otherwise_nothing_is_quoted() -> None:
+    said = str(sqlite_error("shop.db", sqlite3.OperationalError('near "canary": syntax error')))
+    assert said.startswith("shop.db: the database refuses: an error that it names no table or column for; if nobody")
 
 
 def test_a_statement_that_the_schema_refuses_is_a_store_error(engine: Engine) -> None:

@@ -114,6 +114,18 @@ def test_decisions_past_their_time_are_deleted(engine: Engine) -> None:
         assert decisions_of(conn, ANN) == [DECISION]
 
 
+def test_a_decision_past_its_time_is_shown_no_longer_although_it_is_still_there(engine: Engine) -> None:
+    later = replace(DECISION, decision_id=uuid4(), at=AT + timedelta(microseconds=1))
+    write(engine, DECISION, later)
+    with reading(engine) as conn:
+        assert find_decision(conn, ANN, DECISION.decision_id, since=AT) == DECISION
+        assert find_decision(conn, ANN, DECISION.decision_id, since=later.at) is None
+        assert decisions_of(conn, ANN, since=later.at) == [later]
+        assert decisions_of(conn, ANN, before=later.decision_id, since=later.at) == []
+        assert decisions_of(conn, ANN, before=DECISION.decision_id, since=later.at) == []
+        assert decisions_of(conn, ANN, since=AT) == [later, DECISION]
+
+
 def test_decisions_lie_in_the_store_itself_where_it_is_no_file(tmp_path: Path) -> None:
     url = "postgresql+psycopg://shop@host/considerate"
     assert decisions_url(url, tmp_path) == url

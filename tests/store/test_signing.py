@@ -62,6 +62,34 @@ def test_a_lost_public_half_is_written_again(folder: Path) -> None:
     assert list(load_public_keys(folder)) == [key.key_id]
 
 
+def test_what_a_lost_key_signed_stays_verifiable(folder: Path) -> None:
+    lost = load_signing_key(folder, create=True)
+    signature = lost.sign(b"head")
+    (folder / "ledger.key").unlink()
+    made = load_signing_key(folder, create=True)
+    assert made.key_id != lost.key_id
+    assert read_public_key(folder / f"ledger-{lost.key_id}.pub") == lost.private.public_key()
+    assert read_public_key(folder / "ledger.pub") == made.private.public_key()
+    assert signed_by(load_public_keys(folder), lost.key_id, signature, b"head")
+
+
+def test_no_key_is_made_beside_a_public_half_that_cannot_be_kept(folder: Path) -> None:
+    load_signing_key(folder, create=True)
+    (folder / "ledger.key").unlink()
+    (folder / "ledger.pub").write_bytes(b"no key")
+    with pytest.raises(StoreError, match=r"ledger\.pub: not a PEM public key; restore it from your backup"):
+        load_signing_key(folder, create=True)
+    assert not (folder / "ledger.key").exists()
+
+
+def test_a_key_from_elsewhere_does_not_replace_the_public_half_of_the_one_before(folder: Path, tmp_path: Path) -> None:
+    first = load_signing_key(folder, create=True)
+    other = load_signing_key(tmp_path / "other", create=True)
+    (tmp_path / "other" / "ledger.key").replace(folder / "ledger.key")
+    assert load_signing_key(folder, create=True).key_id == other.key_id
+    assert set(load_public_keys(folder)) == {first.key_id, other.key_id}
+
+
 def test_a_missing_key_says_how_to_make_one(folder: Path) -> None:
     with pytest.raises(StoreError, match="no signing key; restore it from your backup, or make one: considerate ledg"):
         load_signing_key(folder, create=False)

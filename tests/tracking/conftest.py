@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from tests.proofs import proof_now
 
+from considerate.ranking.manifest import artefact_digest
 from considerate.settings.environment import Environment
 from considerate.tracking.runs import track_run
 
@@ -37,7 +38,7 @@ def tracked(environment: Environment, artefact: Path) -> Callable[[dict[str, obj
 
     def track(tags: dict[str, object]) -> str:
         with track_run(environment, experiment="shop", name="popularity") as run:
-            run.log_tags(tags)
+            run.log_tags({"model_digest": artefact_digest(artefact), **tags})
             run.log_artefact(artefact)
         return run.run_id
 

@@ -8,6 +8,7 @@ import pytest
 
 from considerate.consent.decision import Policy
 from considerate.errors import TrackingError
+from considerate.ranking.manifest import artefact_digest
 from considerate.settings.environment import Environment
 from considerate.tracking.promotion import promote
 from considerate.tracking.registry import (
@@ -98,9 +99,35 @@ def test_the_basis_of_a_fit_is_read_back_as_its_tags_say(environment: Environmen
     assert basis.policy == Policy(unknown_age="adult", gpc_strict=True)
 
 
+def test_without_a_digest_of_its_artefact_a_model_is_not_registered(
+    environment: Environment, tracked: Tracked, proof: dict[str, object]
+) -> None:
+    run_id = tracked(proof | {"model_digest": ""})
+    with pytest.raises(TrackingError, match="unpinned: the run lacks the tag model_digest; train it again"):
+        register_version(environment, name="unpinned", run_id=run_id)
+
+
+def test_another_artefact_in_the_place_of_the_fitted_one_is_not_downloaded(
+    environment: Environment, tracked: Tracked, proof: dict[str, object], artefact: Path, tmp_path: Path
+) -> None:
+    run_id = tracked(proof)
+    made = register_version(environment, name="swapped", run_id=run_id)
+    promote(environment, name="swapped", version=made.version, at=datetime.now(UTC))
+    (kept,) = (environment.home / "mlartifacts").glob(f"**/{run_id}/artifacts/artefact/manifest.json")
+    kept.write_text('{"kind": "another"}')
+    other, fitted = artefact_digest(kept.parent), artefact_digest(artefact)
+    said = rf"swapped-1: its artefact is {other[:12]}, the registry says {fitted[:12]}; it is not the one that was"
+    with pytest.raises(TrackingError, match=said):
+        champion_artefact(environment, tmp_path / "download", name="swapped")
+    kept.unlink()
+    with pytest.raises(TrackingError, match="swapped-1: its artefact is no manifest, the registry says"):
+        champion_artefact(environment, tmp_path / "download", name="swapped")
+    assert not (tmp_path / "download").exists()
+
+
 def test_a_run_without_artefact_is_not_registered(environment: Environment, proof: dict[str, object]) -> None:
     with track_run(environment, experiment="shop", name="empty") as run:
-        run.log_tags(proof)
+        run.log_tags({**proof, "model_digest": "ab" * 32})
     with pytest.raises(TrackingError, match="holds no artefact"):
         register_version(environment, name="empty", run_id=run.run_id)
 

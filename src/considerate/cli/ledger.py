@@ -119,6 +119,7 @@ def accept(
     from considerate.consent.checkpoints import take_checkpoint
     from considerate.consent.restoring import accept_loss
     from considerate.errors import ConsentError
+    from considerate.privacy.rolled_back import check_taken_back
     from considerate.settings.environment import read_environment
     from considerate.store.engine import open_store
     from considerate.store.keys import load_keys
@@ -132,6 +133,8 @@ def accept(
     folder, at = environment.home / "checkpoints", datetime.now(UTC)
     engine = open_store(environment.database_url, create=False)
     try:
+        # First, as every later change of a customer would hide what was forgotten of her.
+        check_taken_back(engine, environment.home)
         loss = accept_loss(engine, load_keys(environment.home / "keys", create=False), folder, at=at)
         take_checkpoint(engine, folder, environment.home / "keys", at=at)
     finally:

@@ -66,31 +66,37 @@ def run(*, config: Config = SERVICE_TOML) -> None:
 
 @app.command()
 def replay(*, config: Config = SERVICE_TOML) -> None:
-    """After a backup was restored: erase once more everybody who was erased since it was made."""
+    """After a backup was restored: erase again who was erased since it was made, and put in force again who objected,
+    restricted use, or turned out to be a minor.
+    """
+    from considerate.privacy.kept_wishes import replay_wishes
     from considerate.privacy.running import replay_tombstones
 
     with _installed(_settings(config)) as (place, engine):
         again, done = replay_tombstones(engine, place, at=_now())
+        wishes = replay_wishes(place.transaction, place.home)
     print(f"{again} customers erased once more" if again else "nobody who was erased is in this database")
+    if wishes:
+        print(f"{wishes} objections, restrictions and ages of minors in force again")
+    else:
+        print("no objection, restriction or age of a minor is missing")
     _tell(done)
-    if again:
-        print("fit the models anew: those in use may be older than the backup; and check: considerate ledger verify")
+    if again or wishes:
+        print("fit the models anew: those in use may be older than the backup; and check: considerate db check")
 
 
 @app.command()
 def export(*, customer: Customer = None, config: Config = SERVICE_TOML) -> None:
     """Write a copy of everything that is known of a customer to exports/, for her alone; it is removed after a day."""
     from considerate.errors import StoreError
-    from considerate.privacy.exports import write_export
     from considerate.privacy.running import copy_for
-    from considerate.store.subjects import new_ref
 
     customer_id = _customer(customer)
     with _installed(_settings(config)) as (place, _):
-        content = copy_for(place, customer_id, at=_now())
-        if content is None:
+        path = copy_for(place, customer_id, at=_now())
+        if path is None:
             raise StoreError("nobody of this customer id is known here; check the id, or say that nothing is kept")
-        print(write_export(place.home, new_ref(), content))
+        print(path)
 
 
 @app.command()
@@ -107,7 +113,7 @@ def erase(*, customer: Customer = None, config: Config = SERVICE_TOML) -> None:
             return
         done = run_requests(engine, place, at=at)
     _tell(done)
-    print(f"fit the models anew by {rebuilt_by(stone, at=at):%Y-%m-%d %H:%M} UTC: pipelines/train.py ... --register")
+    print(f"fit the models anew by {rebuilt_by(stone, at=at):%Y-%m-%d %H:%M} UTC: pipelines/train.py ... --promote")
 
 
 @app.command()

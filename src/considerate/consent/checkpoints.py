@@ -2,61 +2,33 @@
 
 Whoever may change the database can rewrite its whole chain. A checkpoint says, under a key that is not in the database,
 what the ledger's head was at some time: a history that was rewritten, or cut short, contradicts it. One file each,
-`<seq>.json`, written once and never changed; a copy of each lies in the table `ledger_checkpoint`.
+`<seq>.json`, written once and never changed; a copy of each lies in the table `ledger_checkpoint`. Between two of them,
+`head.json` says the same of the newest head: a service replaces it within seconds of every event.
 """
 
-import json
-import os
-from contextlib import suppress
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 
-import rfc8785
 from sqlalchemy import Connection, Engine, select
 
-from considerate.consent.events import EMPTY, Head
+from considerate.consent.events import EMPTY
 from considerate.consent.ledger import head, verify
+from considerate.consent.signed_heads import (
+    Checkpoint,
+    forged,
+    newest_checkpoint,
+    sign,
+    signed_head,
+    signed_heads,
+    write_checkpoint,
+    write_head,
+)
 from considerate.errors import ConsentError
 from considerate.store.engine import reading, writing
-from considerate.store.signing import PublicKeys, SigningKey, load_public_keys, load_signing_key, signed_by
+from considerate.store.signing import PublicKeys, load_public_keys, load_signing_key
 from considerate.store.statements import insert_new
 from considerate.store.tables import consent_event, ledger_checkpoint, to_micros
-
-SCHEMA = "considerate.checkpoint.v1"
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """What the ledger's head was.
-
-    Attributes
-    ----------
-    seq, head_hash
-        The last event at that time, and its hash in hex.
-    time
-        When it was signed, UTC, ISO 8601 with microseconds.
-    key_id
-        Which key signed it.
-    signature
-        Ed25519, hex, over the canonical JSON of the other four and the name of this form.
-    """
-
-    seq: int
-    head_hash: str
-    time: str
-    key_id: str
-    signature: str
-
-    @property
-    def head(self) -> Head:
-        """Position and hash."""
-        return Head(self.seq, bytes.fromhex(self.head_hash))
-
-    def holds(self, keys: PublicKeys) -> bool:
-        """Whether one of `keys` signed exactly this."""
-        signature = bytes.fromhex(self.signature)
-        return signed_by(keys, self.key_id, signature, _signed(self.head, self.time, self.key_id))
 
 
 def take_checkpoint(engine: Engine, folder: Path, keys_folder: Path, *, at: datetime) -> Checkpoint | None:
@@ -84,11 +56,12 @@ def take_checkpoint(engine: Engine, folder: Path, keys_folder: Path, *, at: date
         The store cannot be written, or the signing key cannot be read.
     """
     key = load_signing_key(keys_folder, create=True)
-    before = newest_checkpoint(folder)
+    # Before the ledger is read: what is signed after that would look like a loss.
+    before, signed = newest_checkpoint(folder), signed_heads(folder)
     # Read without holding up any writer: a chain only grows, so what was true of its head stays true.
     with reading(engine) as conn:
         end = head(conn)
-        check_against_checkpoints(conn, folder, load_public_keys(keys_folder))
+        check_against(conn, signed, load_public_keys(keys_folder))
         bad = verify(conn, start=EMPTY if before is None else before.head)
     if bad is not None:
         raise ConsentError(
@@ -97,26 +70,43 @@ def take_checkpoint(engine: Engine, folder: Path, keys_folder: Path, *, at: date
         )
     if end.seq == 0 or (before is not None and before.seq >= end.seq):
         return before
-    checkpoint = _write(folder, _sign(end, key, at))
+    checkpoint = sign(end, key, at)
+    # First, so that a service need not look for any other file.
+    write_head(folder, checkpoint)
+    checkpoint = write_checkpoint(folder, checkpoint)
     with writing(engine) as conn:
         conn.execute(insert_new(conn, ledger_checkpoint), _row(checkpoint))
     return checkpoint
 
 
-def newest_checkpoint(folder: Path) -> Checkpoint | None:
-    """Read the checkpoint of the highest position; None where there is none.
+def sign_head(engine: Engine, folder: Path, keys_folder: Path, *, at: datetime) -> Checkpoint | None:
+    """Sign the ledger's head into `head.json` where it moved since; give what is signed, None while it is empty.
+
+    Costs one small query where nothing moved, and never walks the chain: `take_checkpoint` does. Parameters as there.
 
     Raises
     ------
     ConsentError
-        Its file cannot be read as one.
+        The ledger contradicts what was signed before, or the folder cannot be written.
+    StoreError
+        The store or the signing key cannot be read.
     """
-    files = checkpoint_files(folder)
-    return read_checkpoint(files[-1]) if files else None
+    last = signed_head(folder)
+    with reading(engine) as conn:
+        end = head(conn)
+    if end.seq == 0 or (last is not None and last.head == end):
+        return last
+    signed = signed_heads(folder)
+    with reading(engine) as conn:
+        end = head(conn)
+        check_against(conn, signed, load_public_keys(keys_folder))
+    checkpoint = sign(end, load_signing_key(keys_folder, create=True), at)
+    write_head(folder, checkpoint)
+    return checkpoint
 
 
 def check_against_checkpoints(conn: Connection, folder: Path, keys: PublicKeys) -> None:
-    """Refuse a ledger that ends before the newest checkpoint outside the database, or contradicts it.
+    """Refuse a ledger that ends before the newest head signed outside the database, or contradicts it.
 
     Parameters
     ----------
@@ -132,9 +122,16 @@ def check_against_checkpoints(conn: Connection, folder: Path, keys: PublicKeys) 
     ConsentError
         Names both positions and the next step.
     """
-    checkpoint = newest_checkpoint(folder)
-    if checkpoint is None:
-        return
+    check_against(conn, signed_heads(folder), keys)
+
+
+def check_against(conn: Connection, signed: Iterable[Checkpoint], keys: PublicKeys) -> None:
+    """Do the same with heads that were read before, as they must be where somebody may be signing the next one."""
+    for checkpoint in signed:
+        _check_one(conn, checkpoint, keys)
+
+
+def _check_one(conn: Connection, checkpoint: Checkpoint, keys: PublicKeys) -> None:
     if not checkpoint.holds(keys):
         raise ConsentError(forged(checkpoint, keys))
     end = head(conn)
@@ -153,81 +150,6 @@ def check_against_checkpoints(conn: Connection, folder: Path, keys: PublicKeys) 
         )
 
 
-def _sign(end: Head, key: SigningKey, at: datetime) -> Checkpoint:
-    time = at.astimezone(UTC).isoformat(timespec="microseconds")
-    signature = key.sign(_signed(end, time, key.key_id))
-    return Checkpoint(end.seq, end.hash.hex(), time, key.key_id, signature.hex())
-
-
-def _signed(end: Head, time: str, key_id: str) -> bytes:
-    return rfc8785.dumps(
-        {"schema": SCHEMA, "seq": end.seq, "head_hash": end.hash.hex(), "time": time, "key_id": key_id}
-    )
-
-
-def checkpoint_files(folder: Path) -> list[Path]:
-    """Every checkpoint file, by position."""
-    return sorted((path for path in folder.glob("*.json") if path.stem.isdecimal()), key=lambda path: int(path.stem))
-
-
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read one file; whether its signature holds is not looked at.
-
-    Raises
-    ------
-    ConsentError
-        It is not exactly as it was written.
-    """
-    try:
-        text = path.read_text()
-        checkpoint = Checkpoint(**json.loads(text))
-        sizes = [(checkpoint.head_hash, 32), (checkpoint.signature, 64)]
-        # Exactly the text that was written: two files that differ in anything are never both right.
-        if _text(checkpoint) != text or any(len(bytes.fromhex(value)) != size for value, size in sizes):
-            raise ValueError
-        if type(checkpoint.seq) is not int or path.name != f"{checkpoint.seq}.json":
-            raise ValueError
-        datetime.fromisoformat(checkpoint.time)
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise ConsentError(
-            f"checkpoint {path.stem}: {path} is not as it was written; put it back from where you keep your copies"
-        ) from error
-    return checkpoint
-
-
-def _text(checkpoint: Checkpoint) -> str:
-    return json.dumps(asdict(checkpoint), indent=1) + "\n"
-
-
-def _write(folder: Path, checkpoint: Checkpoint) -> Checkpoint:
-    path = folder / f"{checkpoint.seq}.json"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        draft = folder / f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}"
-        try:
-            with draft.open("x") as file:
-                file.write(_text(checkpoint))
-                file.flush()
-                os.fsync(file.fileno())
-            # A link never overwrites: another process may have signed the same head a moment ago.
-            with suppress(FileExistsError):
-                os.link(draft, path)
-        finally:
-            draft.unlink(missing_ok=True)
-        _flush(folder)
-    except OSError as error:
-        raise ConsentError(f"{path}: cannot be written: {error.strerror}; check the folder's permissions") from error
-    return read_checkpoint(path)
-
-
-def _flush(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _row(checkpoint: Checkpoint) -> dict[str, object]:
     return {
         "seq": checkpoint.seq,
@@ -236,13 +158,3 @@ def _row(checkpoint: Checkpoint) -> dict[str, object]:
         "key_id": checkpoint.key_id,
         "signature": bytes.fromhex(checkpoint.signature),
     }
-
-
-def forged(checkpoint: Checkpoint, keys: PublicKeys) -> str:
-    """Say what is wrong with a checkpoint that does not hold."""
-    if checkpoint.key_id not in keys:
-        return (
-            f"checkpoint {checkpoint.seq}: signed with key {checkpoint.key_id}, whose public half is not here; restore "
-            "the keys folder that belongs to this ledger"
-        )
-    return f"checkpoint {checkpoint.seq}: its signature does not hold; it was changed after it was signed"

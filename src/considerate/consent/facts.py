@@ -1,6 +1,8 @@
 """What serving asks first: who is this, and what do they allow now - in one round trip to the store."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 
 from sqlalchemy import Connection, bindparam, select, update
 
@@ -8,8 +10,12 @@ from considerate.consent.decision import NOBODY, Policy, SubjectFacts, gpc_denie
 from considerate.consent.projection import consents_of
 from considerate.consent.purposes import Purpose
 from considerate.store.engine import require_writing
+from considerate.store.statements import chunks
 from considerate.store.subjects import Subject, subject_of_row
 from considerate.store.tables import consent_current, from_micros, subject, to_micros
+
+GPC_CONFLICT: Mapping[str, bool] = MappingProxyType({"conflicts_with_gpc": True})
+"""What the evidence of a yes says that was given after a Global Privacy Control signal against it."""
 
 _SUBJECT = (
     subject.c.subject_ref,
@@ -82,10 +88,19 @@ def remember_gpc(conn: Connection, subject_ref: bytes, *, at: datetime) -> bool:
     return bool(conn.execute(first).rowcount)
 
 
-def gpc_evidence(conn: Connection, subject_ref: bytes, purpose: Purpose, policy: Policy) -> dict[str, bool] | None:
+def gpc_signals(conn: Connection, refs: Sequence[bytes]) -> dict[bytes, datetime]:
+    """Give when the first Global Privacy Control signal of a subject came, for those of `refs` who have sent one."""
+    seen: dict[bytes, datetime] = {}
+    for part in chunks(refs):
+        query = select(subject.c.subject_ref, subject.c.gpc_at).where(subject.c.gpc_at.is_not(None))
+        rows = conn.execute(query.where(subject.c.subject_ref.in_(part)))
+        seen.update({ref: from_micros(gpc_at) for ref, gpc_at in rows})
+    return seen
+
+
+def gpc_evidence(conn: Connection, subject_ref: bytes, purpose: Purpose, policy: Policy) -> Mapping[str, bool] | None:
     """Give what a yes to `purpose` has to say of an earlier Global Privacy Control signal; None where it has nothing.
 
     A yes against the signal stands, for this purpose alone, and must be told from one that met no signal.
     """
-    seen = conn.execute(select(subject.c.gpc_at).where(subject.c.subject_ref == subject_ref)).scalar()
-    return {"conflicts_with_gpc": True} if seen is not None and gpc_denies(purpose, policy) else None
+    return GPC_CONFLICT if gpc_signals(conn, [subject_ref]) and gpc_denies(purpose, policy) else None

@@ -76,6 +76,11 @@ class ConsentReport:
         Rows older than so many days stayed out, None where age did not count.
     snapshot_hmac
         Keyed digest of who might be learnt from; "" where consent is assumed.
+    ledger_events_after
+        Events of the ledger later than `ledger_seq` that were there at the fit and did not count.
+    sensitive_items
+        How many items are known to be of a sensitive class, or of none that anybody has said; None where no catalogue
+        says anything about any item.
     """
 
     source: Literal["ledger", "assumed"]
@@ -95,6 +100,8 @@ class ConsentReport:
     gpc_strict: bool = False
     events_days: int | None = None
     snapshot_hmac: str = ""
+    ledger_events_after: int = 0
+    sensitive_items: int | None = None
 
     def tags(self) -> dict[str, str]:
         """Give the proof as tags of a run: `consent.ledger_seq`, `consent.n_excluded_withdrawn` and so on.
@@ -106,6 +113,7 @@ class ConsentReport:
             "consent.as_of": self.at.isoformat(),
             "consent.ledger_seq": str(self.ledger_seq),
             "consent.ledger_head": self.ledger_head,
+            "consent.ledger_events_after": str(self.ledger_events_after),
             "consent.purpose_version": str(self.purpose_version),
             "consent.unknown_age": self.unknown_age,
             "consent.gpc_strict": str(self.gpc_strict).lower(),
@@ -117,6 +125,7 @@ class ConsentReport:
             "consent.n_events_total": str(self.rows_total),
             "consent.n_events_included": str(self.rows_kept),
             **{f"consent.n_events_dropped_{rule}": str(self.rows_left_out.get(rule, 0)) for rule in RULES},
+            "consent.sensitive_items": "no catalogue" if self.sensitive_items is None else str(self.sensitive_items),
             "consent.k_item": str(self.k_item),
             "consent.k_pair": str(self.k_pair),
             "consent.k_segment": str(K_SEGMENT),
@@ -150,7 +159,7 @@ def keep_consented(
     *,
     config: ConsentConfig,
     at: datetime,
-    sensitive_items: Set[str] = frozenset(),
+    sensitive_items: Set[str] | None = None,
 ) -> tuple[ConsentedInteractions, ConsentReport]:
     """Keep the rows that may be learnt from.
 
@@ -169,7 +178,7 @@ def keep_consented(
     at
         The moment for which the snapshot was taken.
     sensitive_items
-        Ids of items of a sensitive class.
+        Ids of items of a sensitive class; None where no catalogue says which are.
 
     Raises
     ------
@@ -219,6 +228,8 @@ def keep_consented(
         gpc_strict=config.gpc_strict,
         events_days=events_days,
         snapshot_hmac=snapshot.digest,
+        ledger_events_after=snapshot.events_after,
+        sensitive_items=None if sensitive_items is None else len(sensitive_items),
     )
     kept = table if keep.all() else table.filter(pa.array(keep))
     return ConsentedInteractions(kept, report, _GATE), report

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, insert, literal_column, select, text
+from sqlalchemy import Connection, func, insert, select, text
 
 from considerate.consent.decision import Consent, ConsentState, Policy, age_allowed
 from considerate.consent.events import (
@@ -17,16 +17,17 @@ from considerate.consent.events import (
     canonical_evidence,
     canonical_row,
     chain_hash,
+    is_chained,
     row_values,
 )
 from considerate.consent.notices import NoticeShown, check_current
 from considerate.consent.projection import project, read_current
 from considerate.consent.publishing import newest_published, note_notices
 from considerate.consent.purposes import Purpose
-from considerate.errors import MinorCannotConsent, UnknownSubject
+from considerate.errors import MinorCannotConsent, StoreError, UnknownSubject
 from considerate.store.engine import require_writing
 from considerate.store.keys import Keys, commit, seal
-from considerate.store.statements import chunks
+from considerate.store.statements import chunks, untyped
 from considerate.store.subjects import bind_keys, new_ref, subject_by_ref, subject_keys
 from considerate.store.tables import (
     consent_current,
@@ -37,7 +38,8 @@ from considerate.store.tables import (
     tombstone,
 )
 
-_HEAD = select(consent_event.c.seq, consent_event.c.hash).order_by(consent_event.c.seq.desc()).limit(1)
+_LAST = 2**63 - 1
+_HEAD = select(consent_event.c.seq, untyped(consent_event.c.hash)).order_by(consent_event.c.seq.desc()).limit(1)
 
 
 def grant(
@@ -108,7 +110,10 @@ def withdraw(
     require_writing(conn)
     current = read_current(conn, subject_ref).get(purpose)
     if current is not None and current.state is not ConsentState.GIVEN:
-        return _recorded_before(conn, subject_ref, purpose, current)
+        before = _recorded_before(conn, subject_ref, purpose, current)
+        # None where the ledger does not bear out that it is off: what it does not know, a replay would undo.
+        if before is not None:
+            return before
     notice = newest_published(conn) if current is None else notice_of(conn, current.seq)
     state = ConsentState.REFUSED if current is None else ConsentState.WITHDRAWN
     event = ConsentEvent(subject_ref, purpose, state, notice, at, method=method, evidence=evidence)
@@ -184,9 +189,22 @@ def append_many(conn: Connection, keys: Keys, events: Sequence[ConsentEvent], *,
 
 
 def head(conn: Connection) -> Head:
-    """Give the last seq and hash."""
+    """Give the last seq and hash.
+
+    Raises
+    ------
+    StoreError
+        What stands there is no hash.
+    """
     row = conn.execute(_HEAD).first()
+    if row is not None and not isinstance(row.hash, bytes):
+        raise StoreError(f"ledger position {row.seq}: its hash is not one; see: considerate ledger verify")
     return EMPTY if row is None else Head(row.seq, row.hash)
+
+
+def last_position(conn: Connection) -> int:
+    """Give the last seq, whatever stands there; 0 for an empty ledger."""
+    return conn.execute(select(func.max(consent_event.c.seq))).scalar() or 0
 
 
 def verify(conn: Connection, *, trusted: Head | Iterable[Head] = (), start: Head = EMPTY) -> int | None:
@@ -204,29 +222,25 @@ def verify(conn: Connection, *, trusted: Head | Iterable[Head] = (), start: Head
     """
     noted = {one.seq: one.hash for one in ([trusted] if isinstance(trusted, Head) else trusted)}
     # Untyped: a value that was forged in another type is compared as it is, not converted.
-    columns: list[ColumnElement[Any]] = [literal_column(name) for name in ("prev_hash", "hash", *HASHED)]
-    query = select(*columns).select_from(consent_event).where(consent_event.c.seq > start.seq)
+    columns = [untyped(consent_event.c[name]) for name in ("prev_hash", "hash", *HASHED)]
+    query = select(*columns).where(consent_event.c.seq > start.seq)
     place = HASHED.index("seq") + 2
     expected, previous = start.seq + 1, start.hash
     with conn.execute(query.order_by(consent_event.c.seq), execution_options={"yield_per": 2_000}) as rows:
         for row in rows:
-            values = tuple(row)
-            intact = (
-                values[place] == expected
-                and values[0] == previous
-                and values[1] == chain_hash(previous, canonical_row(values[2:]))
-                and noted.get(expected, values[1]) == values[1]
-            )
-            if not intact:
+            if not (row[place] == expected and is_chained(row, previous) and noted.get(expected, row[1]) == row[1]):
                 return expected
-            expected, previous = expected + 1, values[1]
+            expected, previous = expected + 1, row[1]
     return expected if max(_farthest(conn), *noted, 0) >= expected else None
 
 
 def _farthest(conn: Connection) -> int:
-    """Give the last seq that other tables speak of."""
+    """Give the last seq that other tables speak of.
+
+    SQLite lets text into these columns, and sorts it behind every number: it is no position.
+    """
     places = (consent_current.c.seq, tombstone.c.seq, ledger_checkpoint.c.seq)
-    return max(conn.execute(select(func.max(place))).scalar() or 0 for place in places)
+    return max(conn.execute(select(func.max(place)).where(place <= _LAST)).scalar() or 0 for place in places)
 
 
 def _lock_ledger(conn: Connection) -> None:
@@ -249,19 +263,27 @@ def _epochs(conn: Connection, refs: Sequence[bytes], events: Sequence[ConsentEve
 
 
 def notice_of(conn: Connection, seq: int) -> NoticeShown:
-    """Name the notice that was read before event `seq`."""
+    """Name the notice that was read before event `seq`; the newest one where there is no such event.
+
+    Withdrawing and erasing ask for it: a wrong projection must hinder neither.
+    """
     columns = (consent_event.c.notice_id, consent_event.c.notice_version, consent_event.c.locale)
-    return NoticeShown(*conn.execute(select(*columns).where(consent_event.c.seq == seq)).one())
+    row = conn.execute(select(*columns).where(consent_event.c.seq == seq)).first()
+    return newest_published(conn) if row is None else NoticeShown(*row)
 
 
-def _recorded_before(conn: Connection, subject_ref: bytes, purpose: Purpose, current: Consent) -> Recorded:
-    event = select(consent_event.c.event_id, consent_event.c.hash).where(consent_event.c.seq == current.seq)
-    event_id, hash_ = conn.execute(event).one()
+def _recorded_before(conn: Connection, subject_ref: bytes, purpose: Purpose, current: Consent) -> Recorded | None:
+    event = consent_event.c
+    hers = event.subject_ref == subject_ref, event.purpose_id == purpose.value
+    last = select(event.seq, event.state, event.event_id, event.hash).where(*hers).order_by(event.seq.desc()).limit(1)
+    row = conn.execute(last).first()
+    if row is None or (row.seq, row.state) != (current.seq, current.state.value):
+        return None
     epoch = conn.execute(select(subject.c.consent_epoch).where(subject.c.subject_ref == subject_ref)).scalar_one()
     return Recorded(
         seq=current.seq,
-        event_id=event_id,
-        hash=hash_,
+        event_id=row.event_id,
+        hash=row.hash,
         purpose=purpose,
         state=current.state,
         event_time=current.event_time,

@@ -58,7 +58,12 @@ def read_notices(folder: Path, *, at: datetime) -> Mapping[str, Notice]:
     """
     if not folder.is_dir():
         return NOTICES
-    newest = read_versions(folder, at=at)[-1]
+    return in_force(read_versions(folder, at=at))
+
+
+def in_force(versions: Sequence[Notice]) -> Mapping[str, Notice]:
+    """Give the notice that `read_versions` gave in its newest version, by its id."""
+    newest = versions[-1]
     return MappingProxyType({newest.notice_id: newest})
 
 
@@ -94,7 +99,7 @@ def read_versions(folder: Path, *, at: datetime) -> Sequence[Notice]:
     return versions
 
 
-def publish(conn: Connection, versions: Iterable[Notice]) -> int:
+def publish(conn: Connection, versions: Sequence[Notice]) -> int:
     """Put down the hash of each text; give how many were new.
 
     Parameters
@@ -105,9 +110,10 @@ def publish(conn: Connection, versions: Iterable[Notice]) -> int:
     Raises
     ------
     ConsentError
-        A text was changed after it was published.
+        A text was changed after it was published, or the store knows a newer notice.
     """
     require_writing(conn)
+    check_published(conn, versions)
     known = {(row.notice_id, row.version, row.locale): row.text_sha256 for row in conn.execute(select(notice))}
     new = 0
     for version in versions:
@@ -123,6 +129,46 @@ def publish(conn: Connection, versions: Iterable[Notice]) -> int:
                     f"was published; put the old text back, and write the new one as version {version.version + 1}"
                 )
     return new
+
+
+def check_published(conn: Connection, versions: Sequence[Notice]) -> None:
+    """Refuse notices that are older than what the store has published: under them, consents that ended would count.
+
+    Parameters
+    ----------
+    conn
+        From `store.engine.reading` or `writing`.
+    versions
+        From `read_versions`.
+
+    Raises
+    ------
+    ConsentError
+        The store knows a later version of the notice, or another notice that has not been replaced by this one.
+    """
+    newest = versions[-1]
+    columns = (notice.c.notice_id, notice.c.version, notice.c.valid_from)
+    order = (notice.c.valid_from.desc(), notice.c.version.desc())
+    for notice_id, version, valid_from in conn.execute(select(*columns).order_by(*order)):
+        if notice_id == newest.notice_id:
+            if version > newest.version:
+                raise ConsentError(
+                    f"notice {notice_id}: the store knows version {version}, the folder `notices` ends at "
+                    f"{newest.version}; copy that folder from the host that published it"
+                )
+        # The built-in one is what was shown before the shop had its own, which is never replaced by going back to it.
+        elif notice_id != NOTICE.notice_id or version > NOTICE.version:
+            if newest is NOTICE:
+                raise ConsentError(
+                    f"notice {notice_id}: the store knows version {version}, and there is no folder `notices` here; "
+                    f"copy it from the host that published it, or replace it for good by {NOTICE.notice_id}/2.toml"
+                )
+            if valid_from >= to_micros(newest.valid_from):
+                raise ConsentError(
+                    f"notice {notice_id}: the store knows version {version}, which is not older than "
+                    f"{newest.notice_id} version {newest.version}, the newest in the folder `notices`; copy that "
+                    "folder from the host that published it; a notice that replaces it has a later valid_from"
+                )
 
 
 def note_notices(conn: Connection, shown: Iterable[NoticeShown]) -> None:

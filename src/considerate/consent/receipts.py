@@ -15,11 +15,12 @@ from jwt.utils import base64url_decode, base64url_encode
 from sqlalchemy import Connection, select
 
 from considerate.consent.decision import ConsentState
-from considerate.consent.events import HASHED, canonical_row
+from considerate.consent.events import HASHED, canonical_row, chain_hash, is_chained
 from considerate.consent.purposes import Purpose
 from considerate.errors import ConsentError
 from considerate.settings.service import ControllerConfig
 from considerate.store.signing import PublicKeys, SigningKey
+from considerate.store.statements import untyped
 from considerate.store.tables import consent_event, from_micros, notice
 
 SCHEMA = "considerate.receipt.v1; ISO/IEC TS 27560:2023"
@@ -62,7 +63,8 @@ _UNKNOWN = ("a purpose of another version of this software", ("see the notice",)
 def find_row(conn: Connection, subject_ref: bytes, event_id: bytes) -> Mapping[str, Any] | None:
     """Read one ledger event of one person; None for an unknown event and for somebody else's, which look the same."""
     event = consent_event.c
-    query = select(consent_event).where(event.event_id == event_id, event.subject_ref == subject_ref)
+    columns = (untyped(column).label(column.name) for column in consent_event.columns)
+    query = select(*columns).where(event.event_id == event_id, event.subject_ref == subject_ref)
     row = conn.execute(query).mappings().first()
     return None if row is None else dict(row)
 
@@ -82,21 +84,30 @@ def record_of(
         Who decides on purposes and means.
     retention_days
         How long what the purpose uses is kept.
+
+    Raises
+    ------
+    ConsentError
+        The event is not as it was recorded: nothing is said of it, as a receipt of it would bear out who changed it.
     """
+    values = [row[name] for name in HASHED]
+    previous = row["prev_hash"]
+    if not isinstance(previous, bytes) or not is_chained([previous, row["hash"], *values], previous):
+        raise ConsentError(
+            f"ledger position {row['seq']}: not what was once appended, so there is no receipt of it; "
+            "run: considerate ledger verify"
+        )
+    event = canonical_row(values).decode()
     found = notice.c.notice_id == row["notice_id"], notice.c.version == row["notice_version"]
     text = conn.execute(select(notice.c.text_sha256).where(*found, notice.c.locale == row["locale"])).scalar()
-    given = row["state"] == ConsentState.GIVEN.value
-    days = (row["expires_at"] - row["event_time"]) // _DAY if given and row["expires_at"] is not None else 0
+    told = _told(json.loads(event))
     says, uses = _PURPOSES.get(row["purpose_id"], _UNKNOWN)
     explicit = row["event_type"] == "explicit"
     return {
         "schema_version": SCHEMA,
-        "record_id": str(UUID(bytes=row["event_id"])),
-        "receipt_id": str(UUID(bytes=row["event_id"])),
-        "pii_principal_id": str(UUID(bytes=row["subject_ref"])),
-        "privacy_notice": {"id": row["notice_id"], "version": row["notice_version"], "text_sha256": text},
-        "language": row["locale"],
-        "purpose": {"id": row["purpose_id"], "version": row["purpose_version"], "description": says},
+        **told,
+        "privacy_notice": {**told["privacy_notice"], "text_sha256": text},
+        "purpose": {**told["purpose"], "description": says},
         "pii_information": [{"pii_type": use, "sensitive": explicit} for use in uses],
         "pii_controllers": [
             {
@@ -113,22 +124,36 @@ def record_of(
         "jurisdiction": row["jurisdiction"] or controller.jurisdiction,
         "recipient_third_parties": list(controller.recipients),
         "withdrawal_method": f"one call or click, no reason: DELETE /v1/me/consents/{row['purpose_id']}",
-        "event_time": _time(row["event_time"]),
-        "validity_duration": f"P{days}D",
-        "entity_id": row["actor"],
-        "event_type": row["event_type"],
-        "event_state": row["state"],
         "lawful_basis": "GDPR 9(2)(a), explicit consent" if explicit else "GDPR 6(1)(a), consent",
-        "collection_method": row["method"],
         "rights": list(_RIGHTS),
         "authority": controller.authority,
         "ledger": {
-            "seq": row["seq"],
-            "recorded_at": _time(row["recorded_at"]),
+            **told["ledger"],
             "prev_hash": row["prev_hash"].hex(),
             "hash": row["hash"].hex(),
-            "event": canonical_row([row[name] for name in HASHED]).decode(),
+            "event": event,
         },
+    }
+
+
+def _told(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what a record repeats of its ledger entry, from the canonical JSON that the chain covers."""
+    given = event["state"] == ConsentState.GIVEN.value
+    days = (event["expires_at"] - event["event_time"]) // _DAY if given and event["expires_at"] is not None else 0
+    return {
+        "record_id": str(UUID(event["event_id"])),
+        "receipt_id": str(UUID(event["event_id"])),
+        "pii_principal_id": str(UUID(event["subject_ref"])),
+        "privacy_notice": {"id": event["notice_id"], "version": event["notice_version"]},
+        "language": event["locale"],
+        "purpose": {"id": event["purpose_id"], "version": event["purpose_version"]},
+        "event_time": _time(event["event_time"]),
+        "validity_duration": f"P{days}D",
+        "entity_id": event["actor"],
+        "event_type": event["event_type"],
+        "event_state": event["state"],
+        "collection_method": event["method"],
+        "ledger": {"seq": event["seq"], "recorded_at": _time(event["recorded_at"])},
     }
 
 
@@ -152,7 +177,7 @@ def verify_receipt(content: bytes, keys: PublicKeys) -> dict[str, Any]:
     Raises
     ------
     ConsentError
-        It is no receipt, was changed, or was signed with another key.
+        It is no receipt, was changed, was signed with another key, or says something else than its ledger entry.
     """
     try:
         receipt: dict[str, Any] = json.loads(content)
@@ -179,7 +204,26 @@ def verify_receipt(content: bytes, keys: PublicKeys) -> dict[str, Any]:
             raise ValueError
     except (jwt.PyJWTError, ValueError) as error:
         raise ConsentError("receipt: its signature does not hold; it was changed after it was issued") from error
+    if not _bears_out(receipt):
+        raise ConsentError(
+            "receipt: it says something else than its ledger entry, or that entry's hash does not fit; do not rely on "
+            "it, and ask the shop that issued it"
+        )
     return receipt
+
+
+def _bears_out(record: Mapping[str, Any]) -> bool:
+    """Whether a record says what its ledger entry says, and that entry is the one that was hashed into the chain."""
+    try:
+        entry = record["ledger"]
+        hashed = chain_hash(bytes.fromhex(entry["prev_hash"]), entry["event"].encode())
+        told = _told(json.loads(entry["event"]))
+        parts = ("privacy_notice", "purpose", "ledger")
+        said = {name: {key: record[name][key] for key in told[name]} for name in parts}
+        said |= {name: record[name] for name in told if name not in parts}
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        return False
+    return bool(hashed.hex() == entry["hash"] and said == told)
 
 
 def missing_fields(record: Mapping[str, Any]) -> Sequence[str]:

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, delete, select
 
-from considerate.consent.checkpoints import Checkpoint, checkpoint_files, read_checkpoint
 from considerate.consent.decision import ConsentState
 from considerate.consent.events import ConsentEvent
 from considerate.consent.ledger import append_many, head, verify
 from considerate.consent.notices import NoticeShown
 from considerate.consent.purposes import Purpose
+from considerate.consent.signed_heads import Checkpoint, read_checkpoint, signed_files
 from considerate.errors import ConsentError
 from considerate.store.engine import writing
 from considerate.store.keys import Keys
@@ -78,7 +78,7 @@ def accept_loss(engine: Engine, keys: Keys, folder: Path, *, at: datetime) -> Lo
         # Consents first: until the files have moved nothing starts, so no crash leaves a yes that outlived the loss.
         events = _ends(conn, at)
         append_many(conn, keys, events, at=at)
-        positions = [checkpoint.seq for _, checkpoint in lost]
+        positions = sorted({checkpoint.seq for _, checkpoint in lost})
         for part in chunks(positions):
             conn.execute(delete(ledger_checkpoint).where(ledger_checkpoint.c.seq.in_(part)))
     _set_aside([path for path, _ in lost], folder / SET_ASIDE / at.strftime("%Y%m%dT%H%M%SZ"))
@@ -86,7 +86,7 @@ def accept_loss(engine: Engine, keys: Keys, folder: Path, *, at: datetime) -> Lo
 
 
 def _checkpoints(folder: Path) -> list[tuple[Path, Checkpoint]]:
-    return [(path, read_checkpoint(path)) for path in checkpoint_files(folder)]
+    return [(path, read_checkpoint(path)) for path in signed_files(folder)]
 
 
 def _agrees(conn: Connection, checkpoint: Checkpoint) -> bool:

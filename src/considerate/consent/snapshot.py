@@ -1,12 +1,12 @@
 """Who may be learnt from, at one position of the ledger and one moment: what a fit rests on."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, func, select, true
 
 from considerate.consent.decision import Policy, Reason, SubjectFacts, effective
 from considerate.consent.events import GENESIS, Head
@@ -16,6 +16,7 @@ from considerate.consent.purposes import Purpose
 from considerate.errors import ConsentError
 from considerate.store.engine import reading
 from considerate.store.keys import Keys
+from considerate.store.statements import chunks
 from considerate.store.tables import (
     consent_current,
     consent_event,
@@ -51,6 +52,11 @@ class Standing:
     erased: bool = False
     excluded: frozenset[str] = frozenset()
 
+    @property
+    def use(self) -> bytes:
+        """How far she may be learnt from, as `digest_of` counts it; empty where not at all."""
+        return bytes((self.in_store, self.sensitive)) if self.training is Reason.OK else b""
+
 
 UNKNOWN = Standing(Reason.NO_CONSENT)
 """Standing of a customer without any record. No record means no."""
@@ -74,6 +80,8 @@ class ConsentSnapshot:
         What an unknown age counted as.
     digest
         Keyed digest of who may be learnt from, and how far (see `digest_of`); "" where consent is assumed.
+    events_after
+        How many events of the ledger, later than `head`, were there already and do not count.
     """
 
     source: Literal["ledger", "assumed"]
@@ -83,6 +91,7 @@ class ConsentSnapshot:
     _standings: Mapping[bytes, Standing]
     _lookup: Callable[[str], bytes] | None
     digest: str = ""
+    events_after: int = 0
 
     def standings(self, customer_ids: Sequence[str]) -> list[Standing]:
         """Give the standing of each customer: a shop's id, or the hex of a subject reference (rows of the store)."""
@@ -136,7 +145,7 @@ def snapshot_from_ledger(
         The ledger does not reach `seq`.
     """
     with reading(engine) as conn:
-        end = head_at(conn, seq)
+        end, events_after = head_at(conn, seq), 0 if seq is None else head(conn).seq - seq
         people = people_at(conn, end.seq, at, policy)
         excluded = _excluded_lines(conn)
     standings: dict[bytes, Standing] = {}
@@ -146,7 +155,8 @@ def snapshot_from_ledger(
         standings[reference] = standing
         if lookup is not None:
             standings[lookup] = standing
-    return ConsentSnapshot("ledger", at, end, policy.unknown_age, standings, keys.lookup, digest_of(people, keys))
+    digest = digest_of(people, keys)
+    return ConsentSnapshot("ledger", at, end, policy.unknown_age, standings, keys.lookup, digest, events_after)
 
 
 def digest_of(people: Mapping[bytes, Person], keys: Keys) -> str:
@@ -156,9 +166,8 @@ def digest_of(people: Mapping[bytes, Person], keys: Keys) -> str:
     """
     hasher = hashlib.sha256()
     for reference in sorted(people):
-        standing = people[reference].standing
-        if standing.training is Reason.OK:
-            hasher.update(reference + bytes((standing.in_store, standing.sensitive)))
+        if use := people[reference].standing.use:
+            hasher.update(reference + use)
     return keys.pseudonym("consent-snapshot", hasher.hexdigest())
 
 
@@ -182,7 +191,13 @@ def head_at(conn: Connection, seq: int | None) -> Head:
 
 
 def people_at(
-    conn: Connection, seq: int, at: datetime, policy: Policy, *, recalled: bool = False
+    conn: Connection,
+    seq: int,
+    at: datetime,
+    policy: Policy,
+    *,
+    recalled: bool = False,
+    only: Collection[bytes] | None = None,
 ) -> dict[bytes, Person]:
     """Judge everybody who is in the ledger up to `seq`, by subject reference.
 
@@ -195,10 +210,12 @@ def people_at(
     recalled
         Leave out of account each objection, restriction, erasure and signal later than `at`, to recall how people
         stood then; only their age is always that of now. Never for a fit: another machine's clock may run ahead.
+    only
+        Judge these people alone.
     """
     later_than = to_micros(at) if recalled else None
     people: dict[bytes, Person] = {}
-    for who, facts in _facts(_last_events(conn, seq), later_than):
+    for who, facts in _facts(_last_events(conn, seq, only), later_than):
         standing = Standing(
             effective(facts, Purpose.TRAIN_MODELS, at=at, policy=policy).reason,
             in_store=effective(facts, Purpose.LINK_IN_STORE, at=at, policy=policy).allowed,
@@ -222,19 +239,23 @@ _SUBJECT = (
 _CONSENT = tuple(consent_event.c[column.name] for column in consent_current.columns if column.name != "subject_ref")
 
 
-def _last_events(conn: Connection, seq: int) -> list[Any]:
-    last = (
-        select(func.max(consent_event.c.seq))
-        .where(consent_event.c.seq <= seq)
-        .group_by(consent_event.c.subject_ref, consent_event.c.purpose_id)
-    )
-    query = (
-        select(*_SUBJECT, *_CONSENT)
-        .join_from(consent_event, subject, consent_event.c.subject_ref == subject.c.subject_ref)
-        .outerjoin(tombstone, tombstone.c.subject_ref == subject.c.subject_ref)
-        .where(consent_event.c.seq.in_(last))
-    )
-    return list(conn.execute(query))
+def _last_events(conn: Connection, seq: int, only: Collection[bytes] | None) -> list[Any]:
+    rows: list[Any] = []
+    for part in [None] if only is None else chunks(sorted(only)):
+        theirs = true() if part is None else consent_event.c.subject_ref.in_(part)
+        last = (
+            select(func.max(consent_event.c.seq))
+            .where(consent_event.c.seq <= seq, theirs)
+            .group_by(consent_event.c.subject_ref, consent_event.c.purpose_id)
+        )
+        query = (
+            select(*_SUBJECT, *_CONSENT)
+            .join_from(consent_event, subject, consent_event.c.subject_ref == subject.c.subject_ref)
+            .outerjoin(tombstone, tombstone.c.subject_ref == subject.c.subject_ref)
+            .where(consent_event.c.seq.in_(last))
+        )
+        rows += conn.execute(query)
+    return rows
 
 
 def _facts(rows: Sequence[Any], later_than: int | None) -> list[tuple[Any, SubjectFacts]]:
@@ -273,9 +294,7 @@ def _excluded_lines(conn: Connection) -> dict[bytes, list[str]]:
 
 
 def _as_reference(customer: str) -> bytes | None:
-    if len(customer) != 32:
-        return None
     try:
-        return bytes.fromhex(customer)
+        return bytes.fromhex(customer) if len(customer) == 32 else None
     except ValueError:
         return None

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from considerate.consent.decision import Policy
 from considerate.consent.gate import keep_consented
-from considerate.consent.publishing import read_notices
+from considerate.consent.publishing import check_published, in_force, read_versions
 from considerate.consent.snapshot import snapshot_assumed, snapshot_from_ledger
 from considerate.dataset.dataset import Dataset
 from considerate.errors import ConfigError, ConsentError
@@ -147,8 +147,10 @@ def consented_dataset(
             engine = open_store(environment.database_url, create=False, read_only=True)
             stack.callback(engine.dispose)
             keys = load_keys(environment.home / "keys", create=False)
-            notices = read_notices(environment.home / "notices", at=at)
-            policy = Policy(data.consent.unknown_age, data.consent.gpc_strict, notices)
+            versions = read_versions(environment.home / "notices", at=at)
+            with reading(engine) as conn:
+                check_published(conn, versions)
+            policy = Policy(data.consent.unknown_age, data.consent.gpc_strict, in_force(versions))
             snapshot = snapshot_from_ledger(engine, keys, at, policy, seq=seq)
         else:
             engine, snapshot = None, snapshot_assumed()
@@ -156,11 +158,14 @@ def consented_dataset(
             interactions = read_stored(engine)
         else:
             interactions = read_interactions(data, environment, quarantine=environment.home / "quarantine", at=at)
-        catalogue = _catalogue(data, environment, engine)
+        # What the store classes as sensitive is that of every fit on its ledger, wherever the rows come from.
+        stored = None if engine is None else _stored_catalogue(engine)
+        catalogue = stored if data.source.format == "store" else _items_of(data, environment)
         attributes = read_customers(data, environment) if data.customers is not None else None
-    sensitive = frozenset() if catalogue is None else sensitive_items(catalogue)
+    known = [one for one in (catalogue, stored) if one is not None and len(one)]
+    sensitive = frozenset().union(*(sensitive_items(one) for one in known)) if known else None
     if data.items is not None and data.items.unclassified == "sensitive":
-        sensitive |= undescribed_items(interactions, catalogue)
+        sensitive = (sensitive or frozenset()) | undescribed_items(interactions, catalogue)
     consented, report = keep_consented(interactions, snapshot, config=data.consent, at=at, sensitive_items=sensitive)
     if not report.rows_kept and not (may_be_empty and catalogue is not None and len(catalogue)):
         reasons = ", ".join(f"{reason} {count}" for reason, count in report.customers_left_out.items())
@@ -237,8 +242,10 @@ def judge_popularity(
     return fitted.judged
 
 
-def _catalogue(data: DataConfig, environment: Environment, engine: Engine | None) -> Catalogue | None:
-    if engine is not None and data.source.format == "store":
-        with reading(engine) as connection:
-            return read_catalogue(connection)
+def _stored_catalogue(engine: Engine) -> Catalogue:
+    with reading(engine) as connection:
+        return read_catalogue(connection)
+
+
+def _items_of(data: DataConfig, environment: Environment) -> Catalogue | None:
     return read_items(data, environment) if data.items is not None else None

@@ -145,13 +145,17 @@ def sweep(place: Installation, *, since: datetime) -> None:
     """
     with place.transaction() as conn:
         refs = [stone.subject_ref for stone in read_tombstones(conn, since=since)]
-        for part in chunks(refs):
-            for table in (interaction, preference, event_exclusion):
-                conn.execute(delete(table).where(table.c.subject_ref.in_(part)))
+        gone = sum(
+            conn.execute(delete(table).where(table.c.subject_ref.in_(part))).rowcount
+            for part in chunks(refs)
+            for table in (interaction, preference, event_exclusion)
+        )
+        if gone:
+            call_for_scrub(place.home)
     if refs:
         with place.decisions() as log:
-            for ref in refs:
-                cut_decisions_of(log, ref)
+            if sum(cut_decisions_of(log, ref) for ref in refs):
+                call_for_scrub(place.home)
 
 
 def rebuilt_by(stone: Tombstone | None, *, at: datetime) -> datetime:

@@ -232,9 +232,9 @@ OF_PEOPLE: tuple[Processed, ...] = (
     ),
     Processed(
         "file",
-        ("tombstones.jsonl",),
-        "the tombstones once more, outside the database",
-        "as above",
+        ("tombstones.jsonl", "wishes.jsonl"),
+        "outside the database: the tombstones once more; references of who objects, restricts use or is a minor",
+        "no backup takes it back",
         (Basis.DUTY,),
         "longer than any backup",
         (_SERVICE, _FITS, _OPERATOR),
@@ -249,7 +249,6 @@ OF_PEOPLE: tuple[Processed, ...] = (
         f"until it is fetched, {_hours(EXPORT_KEPT.total_seconds())} at most",
         (_CUSTOMER, _OPERATOR),
         AtErasure.DELETED,
-        "one that the operator wrote by command goes after its time",
     ),
     Processed(
         "file",

@@ -48,10 +48,13 @@ def retire(place: Installation, config: RetentionConfig, *, at: datetime) -> Ret
         events = delete_interactions_before(conn, at - timedelta(days=config.events_days))
         requests = delete_answered(conn, at - timedelta(days=config.requests_days))
         answers = purge_answers(conn, at=at)
-    if events or requests:
-        call_for_scrub(place.home)
+        # Before the commit: after a crash nothing would be left to delete, and nobody would call.
+        if events or requests or answers:
+            call_for_scrub(place.home)
     with place.decisions() as log:
         decisions = delete_decisions_before(log, at - timedelta(days=config.decisions_days))
+        if decisions:
+            call_for_scrub(place.home)
     files = _old_files(place.home / QUARANTINE, at - timedelta(days=config.quarantine_days))
     return Retired(events, decisions, requests, answers, files)
 

@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -13,9 +13,23 @@ from sqlalchemy import Engine
 from considerate.errors import ConsiderateError
 from considerate.privacy.erasure import begin_erasure, finish_erasure, sweep, unfinished
 from considerate.privacy.export import export_person
-from considerate.privacy.exports import remove_old_exports, write_export
+from considerate.privacy.exports import (
+    export_path,
+    fetched_until,
+    remove_export,
+    remove_old_exports,
+    remove_stray_exports,
+    write_export,
+)
 from considerate.privacy.installation import Installation, installation_of
-from considerate.privacy.requests import PrivacyRequest, complete_request, read_requests, start_request
+from considerate.privacy.requests import (
+    PrivacyRequest,
+    complete_request,
+    find_request,
+    open_request,
+    read_requests,
+    start_request,
+)
 from considerate.privacy.scrubbing import scrub_if_due
 from considerate.privacy.tombstones import keep_outside, read_tombstones, set_tombstone, unapplied
 from considerate.settings.service import ServiceConfig
@@ -38,7 +52,7 @@ class Done:
     Attributes
     ----------
     erased, exported, expired
-        Erasures ended, exports written, exports removed because their day was over.
+        Erasures ended, exports written, exports removed because their day was over or nobody may have them.
     failures
         Why something could not be done; the next run tries it again.
     """
@@ -80,10 +94,13 @@ def run_requests(engine: Engine, place: Installation, *, at: datetime, sweeping:
     with reading(engine) as conn:
         stones, erasing = read_tombstones(conn), unfinished(conn)
         asked = read_requests(conn, kind="access", open_only=True)
+    durable = False
     with done.noting_failure():
         # After a crash between the database and the file, or on a second host, whose own file does not know it yet.
         keep_outside(home, stones)
-    for ref in erasing:
+        durable = True
+    # Asked again, the erasure of somebody purged is done: nobody is purged whom an older backup would bring back.
+    for ref in erasing if durable else ():
         with done.noting_failure():
             finish_erasure(place, ref, at=at)
             done.erased += 1
@@ -98,12 +115,14 @@ def run_requests(engine: Engine, place: Installation, *, at: datetime, sweeping:
     with done.noting_failure():
         done.expired = remove_old_exports(home, at=at)
     with done.noting_failure():
+        done.expired += remove_stray_exports(engine, home)
+    with done.noting_failure():
         scrub_if_due(engine, home)
     return done
 
 
 def write_asked(place: Installation, request: PrivacyRequest, *, at: datetime) -> bool:
-    """Write the export that somebody asked for; False where she took it back, or was erased, meanwhile.
+    """Write the export that somebody asked for; False where she took it back, fetched it, or was erased, meanwhile.
 
     Raises
     ------
@@ -116,26 +135,42 @@ def write_asked(place: Installation, request: PrivacyRequest, *, at: datetime) -
     content = export_person(place, request.subject_ref, at=at)
     if content is None:
         return False
-    path = write_export(place.home, request.request_id, content)
+    write_export(place.home, request.request_id, content)
     with place.transaction() as conn:
         if complete_request(conn, request.request_id, at=at, steps={"written_at": at.isoformat()}):
             return True
-    # Erased while her data was read: nobody may fetch it.
-    path.unlink(missing_ok=True)
+        found = find_request(conn, request.request_id)
+    if found is not None and fetched_until(found) is not None:
+        # Another process took this one for crashed and was first: what lies there is the copy that it announced.
+        return True
+    # Erased while her data was read, or fetched already: nobody may fetch it.
+    remove_export(place.home, request.request_id)
     return False
 
 
-def copy_for(place: Installation, customer_id: str, *, at: datetime) -> bytes | None:
-    """Give the copy of a customer's data that the shop hands out itself; None for somebody who is not known.
+def copy_for(place: Installation, customer_id: str, *, at: datetime) -> Path | None:
+    """Write the copy of a customer's data that the shop hands out itself, as a request of hers like any other.
+
+    An erasure finds the copies of requests, so there are no others.
+
+    Returns
+    -------
+        Where it lies; None for somebody who is not known, or no longer.
 
     Raises
     ------
     StoreError
-        It cannot be read.
+        It cannot be read or written.
     """
     with place.transaction() as conn:
         known = find_subject(conn, place.keys.lookup(customer_id))
-    return None if known is None else export_person(place, known.subject_ref, at=at)
+        if known is None:
+            return None
+        asked = open_request(conn, known.subject_ref, "access", at=at)
+        # At once, so that a service beside this command does not begin with it too.
+        start_request(conn, asked.request_id)
+    written = write_asked(place, replace(asked, status="in_progress"), at=at)
+    return export_path(place.home, asked.request_id) if written else None
 
 
 def replay_tombstones(engine: Engine, place: Installation, *, at: datetime) -> tuple[int, Done]:

@@ -4,17 +4,16 @@ The file `tombstones.jsonl` lies in the installation's own folder, outside the d
 random reference, whose way back to a person is destroyed, the ledger's head at that moment, and the time.
 """
 
-import fcntl
-import json
-import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, func, select
 
 from considerate.errors import StoreError
+from considerate.privacy.journal import Journal, subject_ref_of
 from considerate.store.engine import require_writing
 from considerate.store.statements import chunks, insert_new
 from considerate.store.tables import from_micros, subject, to_micros, tombstone
@@ -82,29 +81,13 @@ def keep_outside(home: Path, stones: Iterable[Tombstone]) -> int:
     StoreError
         The file cannot be written, or holds something else. An erasure must not be acknowledged then.
     """
-    path, wanted = home / FILE, {stone.subject_ref: stone for stone in stones}
-    if wanted.keys() <= {stone.subject_ref for stone in read_outside(home)}:
-        return 0
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        fresh = not path.exists()
-        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            content = file.read()
-            whole = content[: content.rfind(b"\n") + 1]
-            if len(whole) < len(content):
-                # A line without an end was being written at a crash, and was never acknowledged.
-                file.truncate(len(whole))
-            known = {stone.subject_ref for stone in _parse(whole, path)}
-            new = [stone for ref, stone in wanted.items() if ref not in known]
-            file.write(b"".join(_line(stone) for stone in new))
-            file.flush()
-            os.fsync(file.fileno())
-        if fresh:
-            _sync_folder(home)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written: {error.strerror}; check the disk and the permissions") from error
-    return len(new)
+    wanted = {stone.subject_ref: stone for stone in stones}
+
+    def missing(there: Sequence[Tombstone]) -> list[Tombstone]:
+        known = {stone.subject_ref for stone in there}
+        return [stone for ref, stone in wanted.items() if ref not in known]
+
+    return _FILE.append(home, missing) if missing(_FILE.read(home)) else 0
 
 
 def read_outside(home: Path) -> list[Tombstone]:
@@ -115,19 +98,17 @@ def read_outside(home: Path) -> list[Tombstone]:
     StoreError
         It cannot be read, or a line of it is no tombstone.
     """
-    path = home / FILE
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be read: {error.strerror}; check its permissions") from error
-    return _parse(content[: content.rfind(b"\n") + 1], path)
+    return list(_FILE.read(home))
 
 
 def unapplied(conn: Connection, home: Path) -> list[Tombstone]:
     """Give the tombstones of people who are here again: the database is older than their erasure."""
-    stones = {stone.subject_ref: stone for stone in read_outside(home)}
+    return sorted(unapplied_of(conn, read_outside(home)), key=lambda stone: stone.erased_at)
+
+
+def unapplied_of(conn: Connection, outside: Sequence[Tombstone]) -> list[Tombstone]:
+    """Give those of `outside` whose people are here again."""
+    stones = {stone.subject_ref: stone for stone in outside}
     back: list[Tombstone] = []
     for part in chunks(list(stones)):
         query = (
@@ -137,7 +118,7 @@ def unapplied(conn: Connection, home: Path) -> list[Tombstone]:
             .where((subject.c.state == "active") | tombstone.c.subject_ref.is_(None))
         )
         back += [stones[ref] for ref in conn.execute(query).scalars()]
-    return sorted(back, key=lambda stone: stone.erased_at)
+    return back
 
 
 def check_tombstones(conn: Connection, home: Path) -> None:
@@ -155,39 +136,31 @@ def check_tombstones(conn: Connection, home: Path) -> None:
     StoreError
         There are some; names how many and the command that erases them again.
     """
-    if back := unapplied(conn, home):
+    refuse_unapplied(conn, read_outside(home))
+
+
+def refuse_unapplied(conn: Connection, outside: Sequence[Tombstone]) -> None:
+    """Refuse a database in which people of `outside` are alive; raises as `check_tombstones`."""
+    if back := unapplied_of(conn, outside):
         raise StoreError(
             f"{len(back)} erased customers are in this database again: it is older than their erasure; "
             "erase them once more: considerate rights replay"
         )
 
 
-def _line(stone: Tombstone) -> bytes:
-    fields = {"subject_ref": stone.subject_ref.hex(), "seq": stone.seq, "erased_at": stone.erased_at.isoformat()}
-    return json.dumps(fields, separators=(",", ":")).encode() + b"\n"
+def _place(home: Path) -> Path:
+    return home / FILE
 
 
-def _parse(content: bytes, path: Path) -> list[Tombstone]:
-    stones = []
-    for number, line in enumerate(content.splitlines(), 1):
-        try:
-            fields = json.loads(line)
-            ref, at = bytes.fromhex(fields["subject_ref"]), datetime.fromisoformat(fields["erased_at"])
-            stone = Tombstone(ref, int(fields["seq"]), at)
-            if len(ref) != 16 or at.tzinfo is None:
-                raise ValueError
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(
-                f"{path}: line {number} is no tombstone; restore the file from a backup: without it nobody can tell "
-                "who must stay erased"
-            ) from error
-        stones.append(stone)
-    return stones
+def _fields(stone: Tombstone) -> dict[str, object]:
+    return {"subject_ref": stone.subject_ref.hex(), "seq": stone.seq, "erased_at": stone.erased_at.isoformat()}
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _line(fields: Mapping[str, Any]) -> Tombstone:
+    at = datetime.fromisoformat(fields["erased_at"])
+    if at.tzinfo is None:
+        raise ValueError
+    return Tombstone(subject_ref_of(fields["subject_ref"]), int(fields["seq"]), at)
+
+
+_FILE = Journal(_place, "tombstone", "who must stay erased", _fields, _line)

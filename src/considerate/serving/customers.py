@@ -1,6 +1,5 @@
 """The store as a request sees it: who is this, what do they allow, what did they do. Only the catalogue is cached."""
 
-import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -25,11 +24,12 @@ from considerate.store.answers import Once, do_once, purge_answers
 from considerate.store.catalogue import catalogue_version, read_catalogue
 from considerate.store.interactions import HistoryReader, NewEvent, append_events
 from considerate.store.keys import Keys, load_keys
-from considerate.store.subjects import check_keys, ensure_subjects, find_subject, inactive_subjects
-
-log = logging.getLogger(__name__)
+from considerate.store.subjects import check_keys, ensure_subjects, inactive_subjects
 
 T = TypeVar("T")
+
+ASIDE_MS = 500
+"""How long a read beside the lists may take, in milliseconds: a customer's rights, receipts and consent history."""
 
 
 class StoredCustomers(Customers):
@@ -49,6 +49,9 @@ class StoredCustomers(Customers):
         How long events are used; older rows of a history are not read. Without end if None.
     now
         Gives the time.
+    admit
+        Looks at a database that was just opened, and again every few seconds; raises StoreError where it must not be
+        served from. A service passes `admission.Admission`.
     """
 
     def __init__(
@@ -61,10 +64,13 @@ class StoredCustomers(Customers):
         on_history_read: Callable[[], None] = lambda: None,
         events_for: timedelta | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        admit: Callable[[Connection], None] | None = None,
     ) -> None:
         self._events_for, self._now = events_for, now
-        self._reads = WatchedStore(url, read_only=True, timeout_ms=read_timeout_ms)
-        self._writes = WatchedStore(url, read_only=False, timeout_ms=write_timeout_ms)
+        self._reads = WatchedStore(url, read_only=True, timeout_ms=read_timeout_ms, admit=admit)
+        # With connections of its own: whoever reads at leisure keeps nobody's list waiting.
+        self._asides = WatchedStore(url, read_only=True, timeout_ms=max(ASIDE_MS, read_timeout_ms), admit=admit)
+        self._writes = WatchedStore(url, read_only=False, timeout_ms=write_timeout_ms, admit=admit)
         self._keys_folder = keys_folder
         self._keys: Keys | None = None
         self._on_history_read = on_history_read
@@ -79,9 +85,8 @@ class StoredCustomers(Customers):
 
     def standing(self, customer_id: str) -> Standing:
         """Read who this is and what they allow."""
-        lookup = self._key_ring().lookup(customer_id)
         with self._reading(single=True) as conn:
-            subject, facts = read_facts(conn, lookup)
+            subject, facts = read_facts(conn, self._key_ring().lookup(customer_id))
         if subject is None:
             return Standing(None, facts, 0)
         return Standing(subject.subject_ref, facts, subject.consent_epoch)
@@ -105,12 +110,17 @@ class StoredCustomers(Customers):
             with self._reading(single=True) as conn:
                 # A restored database may count other changes up to the same number.
                 state = (self._reads.identity, catalogue_version(conn))
-            if self._catalogue is None or self._catalogue[0] != state:
+            held = self._catalogue
+            if held is None or held[0] != state:
                 with self._reading() as conn:
                     state = (self._reads.identity, catalogue_version(conn))
-                    self._catalogue = (state, read_catalogue(conn))
-        except StoreError as error:
-            log.warning("the catalogue cannot be read: %s", error)
+                    if held is None or held[0][0] != state[0] or held[0][1] > state[1]:
+                        self._catalogue = (state, read_catalogue(conn))
+                    else:
+                        # A shop changes some item every second; reading all of them again would hold up every list.
+                        self._catalogue = (state, held[1].updated(read_catalogue(conn, since=held[0][1])))
+        except StoreError:
+            pass  # said once by whoever watches the reads; the one before will do
         return None if self._catalogue is None else self._catalogue[1]
 
     def version_of(self, catalogue: Catalogue | None) -> int | None:
@@ -164,10 +174,13 @@ class StoredCustomers(Customers):
         with self._writes.transaction(shared=once is None) as conn:
             return do_once(conn, keys, once, act, at=at)
 
-    def remember_gpc(self, subject_ref: bytes, *, at: datetime) -> None:
-        """Note the first signal of an account."""
+    def remember_gpc(self, customer_id: str, standing: Standing, *, at: datetime) -> None:
+        """Note the first signal of an account; a stranger becomes known to the store with it."""
+        keys = self._key_ring()
         with self._writes.transaction() as conn:
-            remember_gpc(conn, subject_ref, at=at)
+            # Somebody who was known, and has been erased since, does not come back with this.
+            ref = standing.subject_ref or ensure_subjects(conn, keys, [customer_id], at=at)[customer_id]
+            remember_gpc(conn, ref, at=at)
 
     def grant(
         self,
@@ -193,28 +206,16 @@ class StoredCustomers(Customers):
         with self._writes.transaction() as conn:
             return do_once(conn, keys, once, act, at=at)
 
-    def withdraw(
-        self,
-        customer_id: str,
-        purposes: Sequence[Purpose],
-        *,
-        at: datetime,
-        once: Once[list[Recorded]] | None = None,
-    ) -> list[Recorded] | None:
-        """Record the end of a yes."""
+    def withdraw(self, customer_id: str, purposes: Sequence[Purpose], *, at: datetime) -> list[Recorded] | None:
+        """Record the end of a yes; each time anew, since a yes may have come in between."""
         keys = self._key_ring()
-
-        def act() -> list[Recorded] | None:
-            subject = find_subject(conn, keys.lookup(customer_id))
-            # Of someone who is being erased nothing is in force any more, and the ledger is about to say so.
-            if subject is None or subject.state != "active":
-                return None
-            return [withdraw(conn, keys, subject.subject_ref, purpose, at=at, method="api") for purpose in purposes]
-
         with self._writes.transaction() as conn:
-            # Under other keys everybody is a stranger, and the withdrawal of a stranger changes nothing.
-            check_keys(conn, keys)
-            return do_once(conn, keys, once, act, at=at)
+            # A stranger's no is kept like anybody's: a yes of an earlier day may still be brought in.
+            ref = ensure_subjects(conn, keys, [customer_id], at=at)[customer_id]
+            # Of someone who is being erased nothing is in force any more, and the ledger is about to say so.
+            if inactive_subjects(conn, [ref]):
+                return None
+            return [withdraw(conn, keys, ref, purpose, at=at, method="api") for purpose in purposes]
 
     def change_catalogue(self, change: Callable[[Connection], T]) -> T:
         """Change the catalogue in one transaction."""
@@ -228,21 +229,25 @@ class StoredCustomers(Customers):
 
     @contextmanager
     def reading(self) -> Iterator[tuple[Connection, Keys]]:
-        """Give a connection that reads, and the keys."""
+        """Give a connection that reads, and the keys, which are those of this database."""
         keys = self._key_ring()
-        with self._reads.connection() as conn:
+        with self._asides.connection() as conn:
+            check_keys(conn, keys)
             yield conn, keys
 
     @contextmanager
     def writing(self) -> Iterator[tuple[Connection, Keys]]:
-        """Give a transaction that holds the write lock, and the keys."""
+        """Give a transaction that holds the write lock, and the keys, which are those of this database."""
         keys = self._key_ring()
         with self._writes.transaction() as conn:
+            # Under other keys everybody is a stranger: her erasure would be answered, and nothing of hers be gone.
+            check_keys(conn, keys)
             yield conn, keys
 
     def close(self) -> None:
         """Close every connection."""
         self._reads.close()
+        self._asides.close()
         self._writes.close()
 
     @contextmanager

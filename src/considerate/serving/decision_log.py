@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
@@ -44,11 +45,11 @@ class DecisionLog(Protocol):
     def take(self, decision: ServedDecision) -> bool:
         """Take a decision, at once or not at all; True means that it will be written."""
 
-    def find(self, subject_ref: bytes, decision_id: UUID) -> ServedDecision | None:
-        """Find one of a person's own decisions; StoreError where it cannot be read."""
+    def find(self, subject_ref: bytes, decision_id: UUID, *, since: datetime) -> ServedDecision | None:
+        """Find one of a person's own decisions, from `since` on; StoreError where it cannot be read."""
 
-    def of(self, subject_ref: bytes, *, limit: int, before: UUID | None) -> list[ServedDecision]:
-        """Give a person's own decisions, newest first; StoreError where they cannot be read."""
+    def of(self, subject_ref: bytes, *, limit: int, before: UUID | None, since: datetime) -> list[ServedDecision]:
+        """Give a person's own decisions from `since` on, newest first; StoreError where they cannot be read."""
 
 
 class NoDecisionLog:
@@ -62,11 +63,11 @@ class NoDecisionLog:
         """Refuse it."""
         return False
 
-    def find(self, subject_ref: bytes, decision_id: UUID) -> ServedDecision | None:
+    def find(self, subject_ref: bytes, decision_id: UUID, *, since: datetime) -> ServedDecision | None:
         """Find none."""
         return None
 
-    def of(self, subject_ref: bytes, *, limit: int, before: UUID | None) -> list[ServedDecision]:
+    def of(self, subject_ref: bytes, *, limit: int, before: UUID | None, since: datetime) -> list[ServedDecision]:
         """Give none."""
         return []
 
@@ -109,7 +110,8 @@ class QueuedDecisions:
         self._thread: threading.Thread | None = None
         self._tally: Tally | None = None
         self._failing = False
-        self._writer, self._reader = _Opened(url, busy_timeout_ms=2000), _Opened(url, busy_timeout_ms=100)
+        self._writer = _Opened(url, busy_timeout_ms=2000, limit_ms=2000)
+        self._reader = _Opened(url, busy_timeout_ms=100, limit_ms=500)
 
     def start(self) -> None:
         """Start the thread that writes, unless it runs; where that fails nothing is taken."""
@@ -146,15 +148,15 @@ class QueuedDecisions:
         self._on_refused(1)
         return False
 
-    def find(self, subject_ref: bytes, decision_id: UUID) -> ServedDecision | None:
-        """Find one of a person's own decisions."""
+    def find(self, subject_ref: bytes, decision_id: UUID, *, since: datetime) -> ServedDecision | None:
+        """Find one of a person's own decisions, from `since` on."""
         with self._reader.connection() as conn:
-            return find_decision(conn, subject_ref, decision_id)
+            return find_decision(conn, subject_ref, decision_id, since=since)
 
-    def of(self, subject_ref: bytes, *, limit: int, before: UUID | None) -> list[ServedDecision]:
-        """Give a person's own decisions, newest first."""
+    def of(self, subject_ref: bytes, *, limit: int, before: UUID | None, since: datetime) -> list[ServedDecision]:
+        """Give a person's own decisions from `since` on, newest first."""
         with self._reader.connection() as conn:
-            return decisions_of(conn, subject_ref, limit=limit, before=before)
+            return decisions_of(conn, subject_ref, limit=limit, before=before, since=since)
 
     def close(self) -> None:
         """Take nothing more, write what is waiting, and stop; what cannot be written by then counts as lost."""
@@ -177,8 +179,8 @@ class QueuedDecisions:
             self._wake.clear()
             last = self._closing
             try:
-                counted = counted or self._count_lost()
                 self._flush()
+                counted = counted or self._count_lost()
                 self._failing = False
             except Exception as error:  # the thread must outlive whatever one write meets
                 if not self._failing:
@@ -191,10 +193,11 @@ class QueuedDecisions:
 
     def _count_lost(self) -> bool:
         with self._writer.connection() as conn:
-            lost = lost_by_the_dead(self._tallies, lambda decision_id: has_decision(conn, decision_id))
-        if lost:
-            log.warning("a worker that was killed had taken %d decisions and not yet written them; they are lost", lost)
-            self._on_lost(lost)
+            # Each at once: its file is gone, and with it whatever a later one makes fail.
+            for lost in lost_by_the_dead(self._tallies, lambda decision_id: has_decision(conn, decision_id)):
+                if lost:
+                    log.warning("a worker that was killed had taken %d decisions and not yet written them", lost)
+                    self._on_lost(lost)
         return True
 
     def _flush(self) -> None:
@@ -214,8 +217,8 @@ class QueuedDecisions:
 class _Opened:
     """The decisions' database, opened at its first use, and anew where its file was replaced."""
 
-    def __init__(self, url: str, *, busy_timeout_ms: int) -> None:
-        self._url, self._busy_timeout_ms = url, busy_timeout_ms
+    def __init__(self, url: str, *, busy_timeout_ms: int, limit_ms: int) -> None:
+        self._url, self._busy_timeout_ms, self._limit_ms = url, busy_timeout_ms, limit_ms
         address = make_url(url)
         self._file = Path(str(address.database)) if address.get_backend_name() == "sqlite" else None
         self._engine: Engine | None = None
@@ -244,7 +247,7 @@ class _Opened:
                 self._engine.dispose()
                 self._engine = None
             if self._engine is None:
-                self._engine = open_decisions(self._url, busy_timeout_ms=self._busy_timeout_ms)
+                self._engine = open_decisions(self._url, busy_timeout_ms=self._busy_timeout_ms, limit_ms=self._limit_ms)
                 self._identity = None if self._file is None else _identity(self._file)
             return self._engine
 

@@ -4,12 +4,15 @@ A worker that is killed loses what it had taken and not yet written. The next on
 """
 
 import fcntl
+import logging
 import mmap
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
+
+log = logging.getLogger(__name__)
 
 _TAKEN = struct.Struct("<Q")
 _WRITTEN = struct.Struct("<QQ16s")
@@ -71,8 +74,10 @@ class Tally:
         os.close(self._descriptor)
 
 
-def lost_by_the_dead(folder: Path, is_written: Callable[[bytes], bool]) -> int:
-    """Count what workers took and never wrote before they were killed; their files are removed.
+def lost_by_the_dead(folder: Path, is_written: Callable[[bytes], bool]) -> Iterator[int]:
+    """Count what each worker took and never wrote before it was killed; its file is removed.
+
+    A file that cannot be opened or removed is logged and left to the next start.
 
     Parameters
     ----------
@@ -80,29 +85,30 @@ def lost_by_the_dead(folder: Path, is_written: Callable[[bytes], bool]) -> int:
         As for `Tally`.
     is_written
         Whether the decision of this id is in the log: a worker may die between its commit and its count.
-
-    Raises
-    ------
-    OSError
-        A file cannot be read or removed.
     """
-    lost = 0
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         try:
-            descriptor = os.open(path, os.O_RDWR)
-        except FileNotFoundError:
+            lost = _lost_by(path, is_written)
+        except (FileNotFoundError, BlockingIOError):
+            continue  # another worker counted it in the meantime, or its worker lives
+        except OSError as error:
+            log.error("%s: what its worker lost cannot be counted: %s; check its owner", path, error.strerror)
             continue
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Without a name left, another worker has counted it in the meantime.
-            if os.fstat(descriptor).st_nlink:
-                lost += _owed(os.read(descriptor, _SIZE), is_written)
-                path.unlink()
-        except BlockingIOError:
-            pass  # its worker lives
-        finally:
-            os.close(descriptor)
-    return lost
+        yield lost
+
+
+def _lost_by(path: Path, is_written: Callable[[bytes], bool]) -> int:
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Without a name left, another worker has counted it in the meantime.
+        if not os.fstat(descriptor).st_nlink:
+            return 0
+        lost = _owed(os.read(descriptor, _SIZE), is_written)
+        path.unlink()
+        return lost
+    finally:
+        os.close(descriptor)
 
 
 def _owed(content: bytes, is_written: Callable[[bytes], bool]) -> int:

@@ -1,8 +1,9 @@
 """Why a list was as it was: the caller's own rows behind each item, as far as they may be read today."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Literal
 
 import numpy as np
@@ -14,10 +15,16 @@ from considerate.serving.lists import own_reasons
 from considerate.serving.models import Served
 from considerate.serving.shelves import Shelf
 from considerate.serving.suggest import Counter, channels_of, permitted
-from considerate.store.decisions import ServedDecision
+from considerate.store.decisions import DecidedItem, ServedDecision
 
 REASONS_PER_ITEM = 2
 """Own items looked for behind a suggestion that was served without naming any."""
+
+LOOKING_SECONDS = 0.3
+"""After so long no further item is looked into: the answer must be out within a second."""
+
+LOOKED_THROUGH = 400
+"""Newest events that are looked through where a model has no closed form and scores anew without each."""
 
 Shown = Literal["shown", "none", "withheld"]
 
@@ -65,7 +72,13 @@ class Explanation:
 
 
 def explain_decision(
-    counter: Counter, customer_id: str, decision: ServedDecision, *, gpc: bool, at: datetime
+    counter: Counter,
+    customer_id: str,
+    decision: ServedDecision,
+    *,
+    gpc: bool,
+    at: datetime,
+    now: Callable[[], float] = monotonic,
 ) -> Explanation:
     """Explain a decision to the customer it was made for.
 
@@ -81,6 +94,8 @@ def explain_decision(
         The request carries a Global Privacy Control signal.
     at
         Now: consent is asked anew, and a history that she no longer opens stays unread.
+    now
+        Seconds of a clock that never goes back.
 
     Raises
     ------
@@ -101,19 +116,23 @@ def explain_decision(
     # What came later was no reason, and what is sensitive is not named.
     known = (np.isnan(history.time) | (history.time <= decision.at.timestamp())) & ~shelf.sensitive[history.item]
     history = cancel_returns_of(history.take(known))
-    rows = {
-        item.item_id: _rows(served, history, item.because or _found_now(served, shelf, history, item.item_id, decision))
-        for item in decision.items
-    }
+    until = now() + LOOKING_SECONDS
+    rows = {}
+    for item in decision.items:
+        # Best first: what time does not reach is shown without evidence.
+        own = item.because or (_found_now(served, shelf, history, item, decision) if now() < until else ())
+        rows[item.item_id] = _rows(served, history, own)
     return Explanation(decision, "shown", Reason.OK, rows)
 
 
 def _found_now(
-    served: Served, shelf: Shelf, history: History, item_id: str, decision: ServedDecision
+    served: Served, shelf: Shelf, history: History, decided: DecidedItem, decision: ServedDecision
 ) -> tuple[str, ...]:
-    item = served.index.get(item_id)
+    item = served.index.get(decided.item_id)
     if item is None or served.version != decision.model_version or len(history) == 0:
         return ()
+    if not served.artefact.explains_at_once:
+        history = history.take(np.arange(len(history)) >= len(history) - LOOKED_THROUGH)
     goal = next((goal for goal in served.artefact.manifest.goals if goal == decision.facts.get("goal")), None)
     if goal is None:
         return ()

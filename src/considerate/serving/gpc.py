@@ -29,27 +29,29 @@ def signals_gpc(values: Iterable[str]) -> bool:
 
 
 def gpc_note(
-    customers: Customers, standing: Standing | None, *, signalled: bool, at: datetime
+    customers: Customers, customer_id: str, standing: Standing | None, *, signalled: bool, at: datetime
 ) -> BackgroundTask | None:
     """Give what is left to do after the answer: noting an account's first signal. None where there is nothing to note.
 
     Parameters
     ----------
+    customer_id
+        From the login token.
     standing
-        The caller as read for this request.
+        The caller as read for this request, None where she could not be read.
     signalled
         The request carries the signal.
     at
         When it came.
     """
-    if not signalled or standing is None or standing.subject_ref is None or standing.facts.gpc_at is not None:
+    if not signalled or standing is None or standing.facts.gpc_at is not None:
         return None
-    return BackgroundTask(_note, customers, standing.subject_ref, at)
+    return BackgroundTask(_note, customers, customer_id, standing, at)
 
 
-def _note(customers: Customers, subject_ref: bytes, at: datetime) -> None:
+def _note(customers: Customers, customer_id: str, standing: Standing, at: datetime) -> None:
     try:
-        customers.remember_gpc(subject_ref, at=at)
+        customers.remember_gpc(customer_id, standing, at=at)
     except StoreError as error:
         # The next request of that browser brings the signal again.
         log.warning("a privacy signal could not be noted: %s", error)

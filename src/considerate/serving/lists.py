@@ -71,7 +71,9 @@ def own_list(
     if wish.goal == "new":
         exclude.append(history.item[np.isin(history.kind, OWNED)])
     items = _pick(scores, shelf, wish, audience, np.concatenate(exclude))
-    because = [own_reasons(served, shelf, history, int(item), goal=wish.goal, n=wish.because, at=at) for item in items]
+    # Where naming reasons takes seconds, her list and everybody else's go first: the explanation names them when asked.
+    n = wish.because if served.artefact.explains_at_once else 0
+    because = [own_reasons(served, shelf, history, int(item), goal=wish.goal, n=n, at=at) for item in items]
     return tuple(Listed(shelf.item_ids[item], own) for item, own in zip(items, because, strict=True))
 
 

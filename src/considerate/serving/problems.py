@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -19,6 +19,10 @@ log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 _SHOWN_CHARACTERS = 60
+UNKNOWN_FIELDS = "considerate.unknown_fields"
+"""Under this key a request's scope has the names of fields that were refused."""
+_UNREADABLE = "The body is nested too deeply, holds a number too long, or is not UTF-8; send plain JSON."
+_UNROUTED = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
 
 
 class Problem(Exception):
@@ -104,8 +108,15 @@ def problem_response(problem: Problem, errors: list[FieldError] | None = None) -
     return JSONResponse(document.model_dump(exclude_none=True), problem.status, headers, MEDIA_TYPE)
 
 
-def add_problem_answers(app: FastAPI) -> None:
-    """Let every error of `app` answer as a problem."""
+class TurnedAway(Protocol):
+    """Counts a request that is answered before any route was asked."""
+
+    def __call__(self, request: Request, *, routed: bool) -> None:
+        """Count it; raises the Problem to answer instead."""
+
+
+def add_problem_answers(app: FastAPI, count: TurnedAway) -> None:
+    """Let every error of `app` answer as a problem, once `count` has let it pass."""
 
     def on_problem(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, Problem)  # noqa: S101 - registered for it alone
@@ -114,17 +125,30 @@ def add_problem_answers(app: FastAPI) -> None:
     def on_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for it alone
         status = HTTPStatus(error.status_code)
+        try:
+            count(request, routed=status not in _UNROUTED)
+        except Problem as problem:
+            return problem_response(problem)
+        if status is HTTPStatus.BAD_REQUEST:
+            # The parser gave up on the body for another reason than its grammar.
+            return problem_response(Problem(status, "malformed", _UNREADABLE))
         detail = "There is nothing here; see /openapi.json." if status is HTTPStatus.NOT_FOUND else status.description
         headers = {**(error.headers or {})}
         if status is HTTPStatus.METHOD_NOT_ALLOWED:
             headers["Allow"] = ", ".join(_methods_of(request))
         return problem_response(Problem(status, status.name.lower().replace("_", "-"), detail, headers))
 
-    def on_invalid(_: Request, error: Exception) -> JSONResponse:
+    def on_invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it alone
+        try:
+            # A body is parsed before anybody is asked for a token.
+            count(request, routed=True)
+        except Problem as problem:
+            return problem_response(problem)
         found = error.errors()
         if any(one["type"] == "json_invalid" for one in found):
             return problem_response(Problem(HTTPStatus.BAD_REQUEST, "malformed", "The body is not valid JSON."))
+        request.scope[UNKNOWN_FIELDS] = {str(one["loc"][-1]) for one in found if one["type"] == "extra_forbidden"}
         fields = [FieldError(where=_where(one), rule=_rule(one)) for one in found[:20]]
         return problem_response(
             Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "The request breaks a rule of its schema."), fields

@@ -10,15 +10,17 @@ from uuid import UUID
 
 from sqlalchemy import Connection, select
 
+from considerate.consent.decision import Policy
 from considerate.consent.events import HASHED, canonical_row
 from considerate.consent.importing import Outcome, take_in
 from considerate.consent.receipts import find_row, record_of, sign_receipt
 from considerate.consent.records import ConsentRecord, RejectedRow
+from considerate.privacy.kept_wishes import keep_minors
 from considerate.serving.schemas_receipts import HistoryEntry
 from considerate.settings.service import ServiceConfig
 from considerate.store.keys import Keys, unseal
 from considerate.store.signing import SigningKey, load_signing_key
-from considerate.store.subjects import find_subject, subject_keys
+from considerate.store.subjects import MINOR_BANDS, find_subject, subject_keys
 from considerate.store.tables import consent_event, consent_evidence, from_micros
 
 
@@ -45,7 +47,7 @@ class Proofs:
     store
         The worker's own.
     keys_folder
-        Holds the signing key.
+        Of the installation: holds the signing key, and lies where the ages of minors are noted outside the database.
     config
         Names the controller on a receipt, and how long events are kept.
     """
@@ -55,7 +57,13 @@ class Proofs:
         self._key: SigningKey | None = None
 
     def receipt(self, customer_id: str, receipt_id: UUID) -> bytes | None:
-        """Give a receipt as it is to be kept; None for one that is unknown, and for somebody else's."""
+        """Give a receipt as it is to be kept; None for one that is unknown, and for somebody else's.
+
+        Raises
+        ------
+        ConsentError
+            The event is not as it was recorded: nothing is signed.
+        """
         with self._store.reading() as (conn, keys):
             who = find_subject(conn, keys.lookup(customer_id))
             row = None if who is None else find_row(conn, who.subject_ref, receipt_id.bytes)
@@ -84,11 +92,17 @@ class Proofs:
         return [_entry(row, key) for row in rows]
 
     def take_in(
-        self, records: Sequence[ConsentRecord], rejected: Sequence[RejectedRow], *, at: datetime
+        self, records: Sequence[ConsentRecord], rejected: Sequence[RejectedRow], policy: Policy, *, at: datetime
     ) -> list[tuple[int, Outcome, UUID | None]]:
         """Record what was decided in the shop's consent platform; give row, outcome and receipt id of each record."""
         with self._store.writing() as (conn, keys):
-            done = take_in(conn, keys, records, rejected, source=PLATFORM, method="api", at=at)
+            done = take_in(conn, keys, records, rejected, policy=policy, source=PLATFORM, method="api", at=at)
+            said = [(one.customer_id, one.age_band) for one in records]
+            said += [(row.values["customer_id"], row.values.get("age_band")) for row in rejected]
+            found = [find_subject(conn, keys.lookup(customer)) for customer, band in said if band in MINOR_BANDS]
+        if minors := [who.subject_ref for who in found if who is not None]:
+            with self._store.reading() as (conn, _):
+                keep_minors(conn, self._keys_folder.parent, at=at, among=minors)
         return [
             (one.record.row, one.outcome, None if one.recorded is None else UUID(bytes=one.recorded.event_id))
             for one in done

@@ -1,6 +1,7 @@
 """The refresher's process: the only one of the service that imports MLflow. `considerate serve` starts it.
 
-It also works off privacy requests, whose copies are written with libraries that a worker does not import.
+It also works off privacy requests, whose copies are written with libraries that a worker does not import, and signs the
+ledger's head whenever it moved.
 """
 
 import logging
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from considerate.privacy.running import keep_running
 from considerate.ranking.manifest import read_manifest
+from considerate.serving.head_signing import keep_signing
 from considerate.serving.models import Pointer
 from considerate.serving.refresher import follow, stop_on_signals
 from considerate.serving.run_file import RunFile, read_run_file
@@ -22,6 +24,8 @@ PARENT_SECONDS = 1.0
 RIGHTS_SECONDS = 2.0
 """Pause between two looks at the privacy requests."""
 RIGHTS_STOP_SECONDS = 5.0
+SIGN_SECONDS = 2.0
+"""How much of the ledger's end a restored database may lack unnoticed."""
 
 
 class MlflowRegistry:
@@ -59,6 +63,8 @@ def main() -> None:
     threading.Thread(target=_stop_without_parent, args=(os.getppid(), stop), daemon=True).start()
     rights = threading.Thread(target=_keep_rights, args=(run, stop), daemon=True)
     rights.start()
+    # Beside it: no withdrawal waits unsigned while a copy is written or the database rewritten.
+    threading.Thread(target=_keep_signing, args=(run, stop), daemon=True).start()
     follow(MlflowRegistry(run), run.models, check=read_manifest, seconds=run.config.model.poll_seconds, stop=stop)
     # What it does not end by then, it ends after the next start.
     rights.join(RIGHTS_STOP_SECONDS)
@@ -68,6 +74,10 @@ def _keep_rights(run: RunFile, stop: threading.Event) -> None:
     keep_running(
         run.database_url, run.home, run.config, now=lambda: datetime.now(UTC), seconds=RIGHTS_SECONDS, stop=stop
     )
+
+
+def _keep_signing(run: RunFile, stop: threading.Event) -> None:
+    keep_signing(run, now=lambda: datetime.now(UTC), seconds=SIGN_SECONDS, stop=stop)
 
 
 def _stop_without_parent(parent: int, stop: threading.Event) -> None:

@@ -3,7 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeVar
 
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from fastapi import Request
 from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPBearer
@@ -22,6 +25,11 @@ from considerate.serving.shelves import Shelves
 from considerate.serving.standing import Customers
 from considerate.serving.tokens import SERVICE_SCOPES, Caller, InvalidToken, Scope, Verifier
 from considerate.settings.service import ServiceConfig
+
+T = TypeVar("T")
+
+READERS = 3
+"""Threads of a worker that read at once: together with a list, they find one of the four connections each."""
 
 BEARER = HTTPBearer(
     scheme_name="login token",
@@ -59,6 +67,8 @@ class Resources:
         Receipts and consent histories; without it, none can be had now.
     notices
         The notice in force, by its id.
+    readers
+        How many may read beside the lists.
     """
 
     config: ServiceConfig
@@ -72,6 +82,11 @@ class Resources:
     rights: Rights | None = None
     proofs: Proofs | None = None
     notices: Mapping[str, Notice] = field(default_factory=lambda: NOTICES)
+    readers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(READERS))
+
+    async def read(self, question: Callable[[], T]) -> T:
+        """Let the store answer in one of a few threads: what is read there may take long, and no list waits for it."""
+        return await run_sync(question, limiter=self.readers)
 
     @property
     def policy(self) -> Policy:
@@ -88,8 +103,13 @@ class Door:
 
     async def __call__(self, request: Request) -> Caller:
         """Give the caller: 401 for a token that does not hold, 429 for too many requests, 403 for another scope."""
+        return self.enter(request)
+
+    def enter(self, request: Request) -> Caller:
+        """Do so."""
         # From the application: a door is made by every router, and counting is everybody's together.
         rates: Rates = request.app.state.rates
+        request.state.counted = True
         try:
             caller = verified(request, self.verifier)
         except Problem:
@@ -119,13 +139,40 @@ async def count_strangers(request: Request) -> None:
         429: too many in this minute.
     """
     route = request.scope["route"]
-    if route.path not in FREE and not has_door(route.dependant):
+    if route.path not in FREE and door_of(route.dependant) is None:
+        request.state.counted = True
         request.app.state.rates.admit_stranger(request)
 
 
-def has_door(dependant: Dependant) -> bool:
-    """Whether a route asks for a token."""
-    return isinstance(dependant.call, Door) or any(has_door(one) for one in dependant.dependencies)
+def count_turned_away(request: Request, *, routed: bool) -> None:
+    """Count a request that is answered before any route was asked: nobody sends malformed bodies without end.
+
+    Parameters
+    ----------
+    request
+        Its body is not JSON or too large, or no route takes it.
+    routed
+        A route takes it: then its token is looked at first, as if the body had been fine.
+
+    Raises
+    ------
+    Problem
+        401, 403 or 429: what the request is answered with instead.
+    """
+    if getattr(request.state, "counted", False):
+        return
+    found = door_of(request.scope["route"].dependant) if routed else None
+    if found is not None:
+        found.enter(request)
+    else:
+        request.app.state.rates.admit_stranger(request)
+
+
+def door_of(dependant: Dependant) -> Door | None:
+    """Find the door of a route that asks for a token."""
+    if isinstance(dependant.call, Door):
+        return dependant.call
+    return next((found for one in dependant.dependencies if (found := door_of(one)) is not None), None)
 
 
 def verified(request: Request, verifier: Verifier) -> Caller:

@@ -1,10 +1,13 @@
 """A rest for a store that lets reads wait in vain: each such wait holds up every other request of the worker."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 
 from considerate.errors import StoreError, StoreUnavailable
+
+log = logging.getLogger(__name__)
 
 VAIN_SECONDS = 0.02
 """A read that fails sooner has held up nobody, and may be tried again at once."""
@@ -24,6 +27,7 @@ class Rest:
     def __init__(self, now: Callable[[], float] = monotonic) -> None:
         self._now = now
         self._until = float("-inf")
+        self._said: set[str] = set()
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -39,7 +43,17 @@ class Rest:
             raise StoreUnavailable(f"a read waited in vain; the store is asked again within {REST_SECONDS} s")
         try:
             yield
-        except StoreError:
+        except StoreError as error:
+            self._say(str(error))
             if self._now() - started > VAIN_SECONDS:
                 self._until = self._now() + REST_SECONDS
             raise
+        if self._said:
+            self._said.clear()
+            log.warning("the store is read again")
+
+    def _say(self, complaint: str) -> None:
+        """Log what is wrong once, and not with every list, until the store is read again."""
+        if complaint not in self._said:
+            self._said.add(complaint)
+            log.warning("the store cannot be read, and no list is personal: %s", complaint)

@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotInTime
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,8 +16,9 @@ from sqlalchemy import Connection
 
 from considerate.errors import StoreError
 from considerate.privacy.erasure import erase_customer, finish_erasure, rebuilt_by
-from considerate.privacy.exports import fetched_until, take_export
+from considerate.privacy.exports import fetched_until, read_export, remove_export
 from considerate.privacy.installation import Installation, decisions_beside
+from considerate.privacy.kept_wishes import exercise_outside, keep_wishes
 from considerate.privacy.requests import (
     PrivacyRequest,
     RequestType,
@@ -23,6 +26,7 @@ from considerate.privacy.requests import (
     cancel_request,
     erasure_id,
     find_request,
+    month_after,
     note_step,
     open_request,
 )
@@ -34,7 +38,6 @@ from considerate.store.wishes import (
     Preference,
     Right,
     exclude_line,
-    exercise,
     include_line,
     read_exclusions,
     read_preferences,
@@ -43,7 +46,7 @@ from considerate.store.wishes import (
 
 log = logging.getLogger(__name__)
 
-QUICK_SECONDS = 0.2
+QUICK_SECONDS = 0.7
 DECISIONS_WAIT_MS = 200
 
 Opened = Callable[[], AbstractContextManager[tuple[Connection, Keys]]]
@@ -74,7 +77,7 @@ class Asked:
     fetch_until
         Until when a finished export can be fetched, once.
     rebuilt_by
-        By when no model in use was fitted with her.
+        By when no model in use was fitted with her; of an erasure that is done, in the answer to asking for it alone.
     """
 
     request_id: UUID
@@ -99,11 +102,13 @@ class Rights:
     home
         Folder of everything written at run time.
     quick_seconds
-        Where beginning an erasure took longer, the store is busy: ending it is left to the process that looks after it.
+        How long a customer waits for the end of her erasure. Where the store is busy it takes longer, and she is told
+        that it is in progress: it is ended behind the answer, or by the process that looks after it.
     """
 
     def __init__(self, store: Store, database_url: str, home: Path, *, quick_seconds: float = QUICK_SECONDS) -> None:
         self._store, self._home, self._quick_seconds = store, home, quick_seconds
+        self._finishing = ThreadPoolExecutor(1, thread_name_prefix="finish-erasure")
         self._decisions = decisions_beside(database_url, home, wait_ms=DECISIONS_WAIT_MS)
 
     def exercise(self, customer_id: str, right: Right, *, on: bool, at: datetime) -> tuple[datetime | None, int]:
@@ -115,7 +120,11 @@ class Rights:
                 ref = known.subject_ref
             else:
                 return None, 0
-            return exercise(conn, ref, right, at=at if on else None)
+            since, wish = exercise_outside(conn, self._home, ref, right, at=at, on=on)
+        if on:
+            # Only what is on disk beside the database as well is acknowledged: no backup takes it back.
+            keep_wishes(self._home, [wish])
+        return since, wish.consent_epoch
 
     def preferences(self, customer_id: str) -> tuple[Preference, ...]:
         """Give what she stated."""
@@ -162,15 +171,24 @@ class Rights:
         started = monotonic()
         with self._store.reading() as (_, keys):
             place = Installation(keys, self._home, self._transaction, self._decisions)
-        stone = erase_customer(place, customer_id, at=at)
-        if stone is not None and monotonic() - started < self._quick_seconds:
-            try:
-                finish_erasure(place, stone.subject_ref, at=at)
-            except StoreError as error:
-                log.warning("an erasure is ended later: %s", error)
-        asked = self.asked(customer_id, UUID(bytes=erasure_id(keys, customer_id)), at=at)
-        assert asked is not None  # noqa: S101 - it was begun a moment ago, or there was nothing to erase
-        return asked
+        # From what was just done: by now the same id may be somebody new, whose erasure nobody asked for.
+        request_id = UUID(bytes=erasure_id(keys, customer_id))
+        done = Asked(request_id, "erasure", "completed", rebuilt_by=rebuilt_by(None, at=at))
+        if (stone := erase_customer(place, customer_id, at=at)) is None:
+            return done
+        if (left := self._quick_seconds - (monotonic() - started)) > 0:
+            ending = self._finishing.submit(_finish, place, stone.subject_ref, at)
+            with suppress(NotInTime):
+                if ending.result(left):
+                    return done
+        return Asked(
+            request_id,
+            "erasure",
+            "in_progress",
+            received_at=stone.erased_at,
+            due_at=month_after(stone.erased_at),
+            rebuilt_by=rebuilt_by(stone, at=at),
+        )
 
     def asked(self, customer_id: str, request_id: UUID, *, at: datetime) -> Asked | None:
         """Find one of her requests; None for one of somebody else's, and for one that never was."""
@@ -180,7 +198,7 @@ class Rights:
                 # Nobody of this id is known: her erasure, if she asked for one, is done, and nothing is left of it.
                 if request_id.bytes != erasure_id(keys, customer_id):
                     return None
-                return Asked(request_id, "erasure", "completed", rebuilt_by=rebuilt_by(None, at=at))
+                return Asked(request_id, "erasure", "completed")
             request = _own(conn, known, request_id)
             return None if request is None else _asked(request)
 
@@ -193,22 +211,37 @@ class Rights:
 
     def fetch_export(self, customer_id: str, request_id: UUID, *, at: datetime) -> bytes | None:
         """Give a finished export, once; None where there is none of hers to fetch, or no longer."""
-        with self._store.reading() as (conn, keys):
+        # Nobody else fetches it meanwhile, and it goes only once the store has taken down that she has it.
+        with self._store.writing() as (conn, keys):
             known = find_subject(conn, keys.lookup(customer_id))
             request = None if known is None else _own(conn, known, request_id)
-        until = None if request is None else fetched_until(request)
-        if request is None or until is None or at >= until:
-            return None
-        content = take_export(self._home, request.request_id)
-        if content is not None:
-            with self._store.writing() as (conn, _):
-                note_step(conn, request, fetched_at=at.isoformat())
+            until = None if request is None else fetched_until(request)
+            if request is None or until is None or at >= until:
+                return None
+            content = read_export(self._home, request.request_id)
+            if content is None:
+                return None
+            note_step(conn, request, fetched_at=at.isoformat())
+        try:
+            remove_export(self._home, request.request_id)
+        except StoreError as error:
+            log.warning("an export that was fetched is removed later: %s", error)
         return content
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
         with self._store.writing() as (conn, _):
             yield conn
+
+
+def _finish(place: Installation, subject_ref: bytes, at: datetime) -> bool:
+    """Whether it is done; else the process that looks after erasures does it."""
+    try:
+        finish_erasure(place, subject_ref, at=at)
+    except StoreError as error:
+        log.warning("an erasure is ended later: %s", error)
+        return False
+    return True
 
 
 def _own(conn: Connection, known: Subject, request_id: UUID) -> PrivacyRequest | None:

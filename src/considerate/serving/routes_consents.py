@@ -1,12 +1,10 @@
 """The caller's switches: one call to see them, one to turn one on, one to turn it off."""
 
-from collections.abc import Callable
-from typing import Annotated, TypeVar
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Request
 from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel
 
 from considerate.consent.decision import Consent, ConsentState, Decision, Reason, effective
 from considerate.consent.events import Recorded
@@ -27,8 +25,6 @@ from considerate.serving.schemas import (
 )
 from considerate.serving.tokens import Caller, Scope
 from considerate.store.answers import CUSTOMER, Once, Repeatable
-
-T = TypeVar("T")
 
 ASK_AGAIN = (Reason.NOTICE_CHANGED, Reason.EXPIRED)
 """Why a yes that was given does not count any more: to be asked about again, in the words of the current notice."""
@@ -54,7 +50,7 @@ def consent_routes(resources: Resources) -> APIRouter:
         except StoreError:
             raise store_busy() from None
         facts, gpc, at = standing.facts, gpc_of(request), resources.clock()
-        if noted := gpc_note(customers, standing, signalled=gpc, at=at):
+        if noted := gpc_note(customers, caller.subject, standing, signalled=gpc, at=at):
             after.add_task(noted)
 
         decided = {purpose: effective(facts, purpose, at=at, policy=policy, gpc=gpc) for purpose in Purpose}
@@ -75,7 +71,7 @@ def consent_routes(resources: Resources) -> APIRouter:
         shown = NoticeShown(grant.notice_id, grant.notice_version, grant.locale)
         at = resources.clock()
         try:
-            once = _once(asked, _receipt)
+            once = None if asked is None else Once(asked, _kept)
             recorded = await run_in_threadpool(
                 customers.grant, caller.subject, purpose, shown, policy, at=at, gpc=gpc_of(request), once=once
             )
@@ -93,28 +89,27 @@ def consent_routes(resources: Resources) -> APIRouter:
         return _receipt(recorded)
 
     @router.delete("/{purpose}", summary="Turn one switch off")
-    async def withdraw(purpose: Purpose, caller: Annotated[Caller, Depends(me)], asked: Asked) -> ConsentReceipt:
-        """One call, no body, no reason, any number of times; in force with the next request."""
-        once = _once(asked, _first_receipt)
-        return (await _withdraw(caller, (purpose,), once))[0]
+    async def withdraw(purpose: Purpose, caller: Annotated[Caller, Depends(me)]) -> ConsentReceipt:
+        """One call, no body, no reason, any number of times; in force with the next request.
+
+        It is carried out each time it arrives: an Idempotency-Key is not looked at.
+        """
+        return (await _withdraw(caller, (purpose,)))[0]
 
     @router.delete("", summary="Turn every switch off")
-    async def withdraw_all(caller: Annotated[Caller, Depends(me)], asked: Asked) -> ConsentReceipts:
+    async def withdraw_all(caller: Annotated[Caller, Depends(me)]) -> ConsentReceipts:
         """The same for all purposes at once."""
-        once = _once(asked, _receipts)
-        return ConsentReceipts(receipts=await _withdraw(caller, tuple(Purpose), once))
+        return ConsentReceipts(receipts=await _withdraw(caller, tuple(Purpose)))
 
-    async def _withdraw(
-        caller: Caller, purposes: tuple[Purpose, ...], once: Once[list[Recorded]] | None
-    ) -> list[ConsentReceipt]:
+    async def _withdraw(caller: Caller, purposes: tuple[Purpose, ...]) -> list[ConsentReceipt]:
         at = resources.clock()
         try:
-            recorded = await run_in_threadpool(customers.withdraw, caller.subject, purposes, at=at, once=once)
+            recorded = await run_in_threadpool(customers.withdraw, caller.subject, purposes, at=at)
         except StoreError:
             raise store_busy() from None
         if recorded is None:
             return [_nothing_to_withdraw(purpose, resources) for purpose in purposes]
-        return _receipts(recorded).receipts
+        return [_receipt(one) for one in recorded]
 
     return router
 
@@ -141,10 +136,6 @@ def _notice_text(notice: Notice) -> NoticeText:
     )
 
 
-def _once(asked: Repeatable | None, answer: Callable[[T], BaseModel]) -> Once[T] | None:
-    return None if asked is None else Once(asked, lambda done: answer(done).model_dump_json())
-
-
 def _receipt(recorded: Recorded) -> ConsentReceipt:
     return ConsentReceipt(
         purpose=recorded.purpose,
@@ -158,12 +149,8 @@ def _receipt(recorded: Recorded) -> ConsentReceipt:
     )
 
 
-def _receipts(recorded: list[Recorded]) -> ConsentReceipts:
-    return ConsentReceipts(receipts=[_receipt(one) for one in recorded])
-
-
-def _first_receipt(recorded: list[Recorded]) -> ConsentReceipt:
-    return _receipt(recorded[0])
+def _kept(recorded: Recorded) -> str:
+    return _receipt(recorded).model_dump_json()
 
 
 def _nothing_to_withdraw(purpose: Purpose, resources: Resources) -> ConsentReceipt:

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Annotated, TypeVar
 from urllib.parse import quote
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi.concurrency import run_in_threadpool
 
 from considerate.consent.decision import Reason
 from considerate.consent.purposes import Purpose
@@ -42,17 +42,23 @@ def decision_routes(resources: Resources) -> APIRouter:
     counter = Counter(resources.customers, resources.models, resources.shelves, policy, decisions)
     # Longer than the log takes to write: what this or another worker took a moment ago is found at the second look.
     patience = 1.4 * config.decisions.flush_ms / 1000
+    # Past it a decision is nobody's to see, although it goes from the disk with the next deletion alone.
+    kept_for = timedelta(days=config.retention.decisions_days)
 
     async def read(question: Callable[[], T]) -> T:
         try:
-            return await run_in_threadpool(question)
+            return await resources.read(question)
         except StoreError:
             raise store_busy() from None
 
     async def find(caller: Caller, decision_id: UUID) -> ServedDecision:
         def look() -> ServedDecision | None:
             reference = resources.customers.standing(caller.subject).subject_ref
-            return None if reference is None else decisions.find(reference, decision_id)
+            return (
+                None
+                if reference is None
+                else decisions.find(reference, decision_id, since=resources.clock() - kept_for)
+            )
 
         found = await read(look)
         if found is None:
@@ -72,7 +78,8 @@ def decision_routes(resources: Resources) -> APIRouter:
             reference = resources.customers.standing(caller.subject).subject_ref
             if reference is None:
                 return []
-            return decisions.of(reference, limit=query.limit + 1, before=query.before)
+            since = resources.clock() - kept_for
+            return decisions.of(reference, limit=query.limit + 1, before=query.before, since=since)
 
         found = await read(look)
         page = found[: query.limit]

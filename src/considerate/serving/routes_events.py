@@ -7,13 +7,14 @@ from functools import partial
 from itertools import repeat
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Depends, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from considerate.consent.decision import SubjectFacts, effective
 from considerate.consent.purposes import Purpose
 from considerate.errors import StoreError
 from considerate.ranking.history import Channel, Kind
+from considerate.serving.gpc import gpc_note
 from considerate.serving.idempotency import REPLAYED, repeatable
 from considerate.serving.problems import Problem, store_busy
 from considerate.serving.resources import BEARER, Resources, door, gpc_of
@@ -52,6 +53,8 @@ def event_routes(resources: Resources) -> APIRouter:
     async def my_events(
         request: Request,
         response: Response,
+        after: BackgroundTasks,
+        *,
         body: PageEvents,
         caller: Annotated[Caller, Depends(me)],
         asked: Annotated[Repeatable | None, Depends(repeatable(me, CUSTOMER))],
@@ -60,15 +63,18 @@ def event_routes(resources: Resources) -> APIRouter:
 
         Of a caller who allows neither suggestions nor training, nothing is stored: `not_recorded`.
         """
-        at = resources.clock()
+        at, gpc = resources.clock(), gpc_of(request)
         _check_events(body.events, config.limits.events, at)
-        events = [_page_event(event, at) for event in body.events]
+        events = [_page_event(place, event, at) for place, event in enumerate(body.events)]
         ids = [event.event_id for event in body.events]
-        allows = partial(allows_recording, at=at, gpc=gpc_of(request))
+        allows = partial(allows_recording, at=at, gpc=gpc)
         statuses: Sequence[EventStatus] | None = None
         try:
+            standing = customers.standing(caller.subject)
+            if noted := gpc_note(customers, caller.subject, standing, signalled=gpc, at=at):
+                after.add_task(noted)
             # Asked here already, so that those who allow nothing never wait for the write lock.
-            if asked is not None or allows(customers.standing(caller.subject).facts):
+            if asked is not None or allows(standing.facts):
                 record = partial(customers.record_own, once=_once(asked))
                 statuses = await run_in_threadpool(record, caller.subject, events, allows, at=at)
         except AnsweredBefore as before:
@@ -118,15 +124,34 @@ def _check_events(events: Sequence[PageEvent | ShopEvent], most: int, at: dateti
     for place, event in enumerate(events):
         if event.timestamp is not None and event.timestamp > at + CLOCK_SKEW:
             raise Problem(
-                422, "time-in-the-future", f"events -> {place} -> timestamp lies ahead of this server's clock."
+                422,
+                "time-in-the-future",
+                f"events -> {place} -> timestamp lies ahead of this server's clock: set the sender's clock, or leave "
+                "timestamp out for now.",
             )
         if event.timestamp is not None and event.timestamp.year < 1970:
-            raise Problem(422, "time-out-of-range", f"events -> {place} -> timestamp lies before 1970.")
+            raise Problem(
+                422,
+                "time-out-of-range",
+                f"events -> {place} -> timestamp lies before 1970: send when it happened, or leave timestamp out for "
+                "now.",
+            )
+        if isinstance(event, ShopEvent) and event.event_id.startswith(PAGE):
+            raise Problem(
+                422,
+                "reserved-event-id",
+                f"events -> {place} -> event_id begins with {PAGE}, which stands for events of a page: send it under "
+                "another id.",
+            )
 
 
-def _page_event(event: PageEvent, at: datetime) -> NewEvent:
-    if (event.value is None) == (event.kind == "rating"):
-        raise Problem(422, "invalid", "value is needed for kind rating, and for no other kind.")
+def _page_event(place: int, event: PageEvent, at: datetime) -> NewEvent:
+    if event.value is None and event.kind == "rating":
+        raise Problem(422, "invalid", f"events -> {place} -> value is missing: send the rating.")
+    if event.value is not None and event.kind != "rating":
+        raise Problem(
+            422, "invalid", f"events -> {place} -> value is for kind rating alone: leave it out, or send a rating."
+        )
     return NewEvent(
         event_id=PAGE + event.event_id,
         item_id=event.item_id,

@@ -48,7 +48,7 @@ def platform_routes(resources: Resources) -> APIRouter:
                 raise Problem(422, "withdrawal-not-understood", detail)
         records = [one for one in checked if isinstance(one, ConsentRecord)]
         try:
-            done = await run_in_threadpool(resources.proofs.take_in, records, rejected, at=at)
+            done = await run_in_threadpool(resources.proofs.take_in, records, rejected, resources.policy, at=at)
         except ConsentError:
             detail = "A text of the request cannot be kept: send plain, printable text without line breaks."
             raise Problem(422, "invalid", detail) from None
@@ -56,7 +56,11 @@ def platform_routes(resources: Resources) -> APIRouter:
             raise store_busy() from None
         results = {one.row: PlatformResult(status="left_out", rule=one.rule) for one in rejected}
         for row, outcome, receipt_id in done:
-            results[row] = PlatformResult(status=outcome, receipt_id=receipt_id)
+            results[row] = (
+                PlatformResult(status="left_out", rule="minor")
+                if outcome == "minor"
+                else PlatformResult(status=outcome, receipt_id=receipt_id)
+            )
         return PlatformResults(results=[results[row] for row in range(len(checked))])
 
     return router

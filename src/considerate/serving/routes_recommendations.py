@@ -67,7 +67,7 @@ def recommendation_routes(resources: Resources) -> APIRouter:
             gpc="honoured" if made.ground.gpc else "not_signalled",
             items=_listed(made),
         )
-        noted = gpc_note(resources.customers, made.ground.standing, signalled=wanted.gpc, at=at)
+        noted = gpc_note(resources.customers, caller.subject, made.ground.standing, signalled=wanted.gpc, at=at)
         return Response(answer.model_dump_json(), media_type=JSON, background=noted)
 
     @router.get(

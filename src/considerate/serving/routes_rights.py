@@ -1,6 +1,6 @@
 """The caller's rights: to object, to restrict, to state and to take back, to have a copy, to be erased."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Annotated, TypeVar
 from uuid import UUID
@@ -82,7 +82,7 @@ def _add_preference_routes(router: APIRouter, resources: Resources) -> None:
     @router.get("/v1/me/preferences", summary="What I said I like")
     async def preferences(caller: Me) -> Preferences:
         """Items, categories and brands, liked and not liked."""
-        return _preferences(await _ask(resources, lambda rights: rights.preferences(caller.subject)))
+        return _preferences(await _look(resources, lambda rights: rights.preferences(caller.subject)))
 
     @router.put("/v1/me/preferences", summary="Say what I like")
     async def state_preferences(wish: Preferences, caller: Me) -> Preferences:
@@ -106,7 +106,7 @@ def _add_exclusion_routes(router: APIRouter, resources: Resources) -> None:
     @router.get("/v1/me/exclusions", summary="Purchases that must not count")
     async def exclusions(caller: Me) -> ExclusionsAnswer:
         """All of them, by order line."""
-        found = await _ask(resources, lambda rights: rights.exclusions(caller.subject))
+        found = await _look(resources, lambda rights: rights.exclusions(caller.subject))
         return ExclusionsAnswer(exclusions=[_exclusion(one) for one in found])
 
     # An order line is the shop's own name and may hold a slash.
@@ -148,7 +148,7 @@ def _add_request_routes(router: APIRouter, resources: Resources) -> None:
     async def status(request_id: UUID, caller: Me) -> RequestAnswer:
         """One of the caller's own."""
         at = resources.clock()
-        asked = await _ask(resources, lambda rights: rights.asked(caller.subject, request_id, at=at))
+        asked = await _look(resources, lambda rights: rights.asked(caller.subject, request_id, at=at))
         if asked is None:
             raise _not_yours()
         return _request(asked)
@@ -160,7 +160,7 @@ def _add_request_routes(router: APIRouter, resources: Resources) -> None:
         cancelled = await _ask(resources, lambda rights: rights.cancel(caller.subject, request_id, at=at))
         if cancelled is False:
             raise Problem(409, "request-not-pending", "Work on this request has begun, or it is answered already.")
-        asked = await _ask(resources, lambda rights: rights.asked(caller.subject, request_id, at=at))
+        asked = await _look(resources, lambda rights: rights.asked(caller.subject, request_id, at=at))
         if cancelled is None or asked is None:
             raise _not_yours()
         return _request(asked)
@@ -174,7 +174,7 @@ def _add_request_routes(router: APIRouter, resources: Resources) -> None:
     async def fetch(request_id: UUID, caller: Me) -> Response:
         """Once, within 24 hours, after a login of the last 15 minutes (claim `auth_time`)."""
         at = resources.clock()
-        asked = await _ask(resources, lambda rights: rights.asked(caller.subject, request_id, at=at))
+        asked = await _look(resources, lambda rights: rights.asked(caller.subject, request_id, at=at))
         if asked is None or asked.type != "access":
             raise _not_yours()
         _refuse_old_login(caller, at)
@@ -191,11 +191,21 @@ def _add_request_routes(router: APIRouter, resources: Resources) -> None:
 
 async def _ask(resources: Resources, act: Callable[[Rights], T]) -> T:
     """Exercise a right in a thread of its own: what it writes may wait for a lock."""
-    rights = resources.rights
+    return await _answered(resources.rights, act, run_in_threadpool)
+
+
+async def _look(resources: Resources, act: Callable[[Rights], T]) -> T:
+    """Read what a right has left, beside the lists."""
+    return await _answered(resources.rights, act, resources.read)
+
+
+async def _answered(
+    rights: Rights | None, act: Callable[[Rights], T], run: Callable[[Callable[[], T]], Awaitable[T]]
+) -> T:
     if rights is None:
         raise store_busy()
     try:
-        return await run_in_threadpool(act, rights)
+        return await run(lambda: act(rights))
     except UnknownSubject:
         raise erasure_in_progress() from None
     except StoreError:

@@ -1,6 +1,6 @@
 """What the service asks of the store: who is this, what do they allow, what did they do.
 
-What writes takes `once`, a request that its sender may repeat: it raises AnsweredBefore or KeyReused.
+What adds something takes `once`, a request that its sender may repeat: it raises AnsweredBefore or KeyReused.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -76,8 +76,11 @@ class Customers(Protocol):
     ) -> list[Status]:
         """Store events of many customers, by customer id; of someone who is being erased, none."""
 
-    def remember_gpc(self, subject_ref: bytes, *, at: datetime) -> None:
-        """Note against the account that one of its devices sends a Global Privacy Control signal."""
+    def remember_gpc(self, customer_id: str, standing: Standing, *, at: datetime) -> None:
+        """Note against the account that one of its devices sends a Global Privacy Control signal.
+
+        `standing` is the caller as read for the request: one whom the store has never met becomes known with it.
+        """
 
     def grant(
         self,
@@ -92,15 +95,8 @@ class Customers(Protocol):
     ) -> Recorded:
         """Record a yes; `gpc` if it came with a Global Privacy Control signal."""
 
-    def withdraw(
-        self,
-        customer_id: str,
-        purposes: Sequence[Purpose],
-        *,
-        at: datetime,
-        once: Once[list[Recorded]] | None = None,
-    ) -> list[Recorded] | None:
-        """Record the end of a yes; None for a customer the store has never met, or is forgetting."""
+    def withdraw(self, customer_id: str, purposes: Sequence[Purpose], *, at: datetime) -> list[Recorded] | None:
+        """Record the end of a yes, or that there never was one; None for a customer the store is forgetting."""
 
     def change_catalogue(self, change: Callable[[Connection], T]) -> T:
         """Change the catalogue in one transaction; the next list sees it."""

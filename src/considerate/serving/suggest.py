@@ -137,8 +137,8 @@ def _suggest(counter: Counter, served: Served | None, customer_id: str, wish: Wi
         return _suggest_own(counter, served, standing, wish, ground, at=at)
     except _Closed as closed:
         reason = closed.reason
-    except StoreError as error:
-        log.warning("the store cannot be read: %s", error)
+    except StoreError:
+        # Said where it is read, once for all lists.
         reason = Reason.CONSENT_UNAVAILABLE
     except Exception as error:  # whatever fails behind it, the page gets a list
         log.error("a list cannot be made: %s", place_of(error))

@@ -10,16 +10,18 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 
 from considerate.consent.checkpoints import take_checkpoint
+from considerate.consent.notices import Notice
+from considerate.consent.projection import check_projection
 from considerate.consent.publishing import publish, read_versions
 from considerate.errors import ConsiderateError, ServingError
-from considerate.privacy.tombstones import check_tombstones
+from considerate.privacy.rolled_back import check_taken_back
 from considerate.serving.run_file import RunFile, write_run_file
 from considerate.serving.tokens import open_verifier
 from considerate.settings.environment import Environment, child_environment
@@ -60,22 +62,26 @@ def prepare(config: ServiceConfig, environment: Environment, *, database_url: st
     _refuse_open_development_key(config)
     open_verifier(config.auth, home, max_subject=config.limits.id_characters).refresh()
     url = database_url or environment.store or config.store.url or Environment(home, None).database_url
-    run = RunFile(home=home, database_url=url, config=config)
-    _check_store(run, load_keys(run.keys, create=True))
+    notices = read_versions(home / "notices", at=datetime.now(UTC))
+    run = RunFile(home=home, database_url=url, config=config, notice=notices[-1])
+    _check_store(run, notices, load_keys(run.keys, create=True))
     _refuse_taken_port(config.host, config.port)
     return run
 
 
-def _check_store(run: RunFile, keys: Keys) -> None:
+def _check_store(run: RunFile, notices: Sequence[Notice], keys: Keys) -> None:
     engine = open_store(run.database_url, create=True)
     try:
         with reading(engine) as conn:
             check_keys(conn, keys)
-            check_tombstones(conn, run.home)
+        check_taken_back(engine, run.home)
         with writing(engine) as conn:
-            publish(conn, read_versions(run.notices, at=datetime.now(UTC)))
+            publish(conn, notices)
         # Refuses a ledger that was cut short, rewritten or restored from an older backup.
         take_checkpoint(engine, run.checkpoints, run.keys, at=datetime.now(UTC))
+        # What is served is not the ledger but what is kept beside it.
+        with reading(engine) as conn:
+            check_projection(conn)
     finally:
         engine.dispose()
     # Made here, so that no worker has to while others start.

@@ -1,18 +1,23 @@
 """The store of a running service: opened at its first use, and anew when it is replaced or comes back."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 
 from sqlalchemy import Connection, Engine, make_url
 
-from considerate.errors import StoreError, StoreLocked, StoreUnavailable
+from considerate.errors import StoreBusy, StoreError, StoreUnavailable
 from considerate.store.engine import display_name, glancing, open_store, reading, recording, writing
 
 FIRST_SECONDS = 5.0
+ADMIT_SECONDS = 2.0
+"""How often a database that is open is admitted again: one can be rolled back under whoever uses it."""
+REFUSED_SECONDS = 1.0
+"""For how long a refused database is not asked again."""
 
 
 class WatchedStore:
@@ -27,10 +32,18 @@ class WatchedStore:
     timeout_ms
         How long a use waits at most, in milliseconds: for another process's write, and on PostgreSQL for the server
         altogether.
+    admit
+        Looks at a database that was just opened, and again every few seconds; raises StoreError where it must not be
+        used.
     """
 
-    def __init__(self, url: str, *, read_only: bool, timeout_ms: int) -> None:
+    def __init__(
+        self, url: str, *, read_only: bool, timeout_ms: int, admit: Callable[[Connection], None] | None = None
+    ) -> None:
         self._url, self._read_only, self._timeout_ms = url, read_only, timeout_ms
+        self._admit = admit
+        self._admit_again = float("-inf")
+        self._refusal: tuple[float, str] | None = None
         address = make_url(url)
         self._name = display_name(address)
         self._file = Path(address.database) if address.get_backend_name() == "sqlite" and address.database else None
@@ -65,14 +78,16 @@ class WatchedStore:
         """Close every connection; the next use opens the store again."""
         with self._lock:
             self._dispose()
-            self._opening, self._tried = None, False
+            self._opening, self._tried, self._refusal = None, False, None
 
     @contextmanager
     def _in_use(self) -> Iterator[Engine]:
         engine = self._current()
         try:
+            self._admit_if_due(engine)
             yield engine
-        except StoreLocked:
+        except StoreBusy:
+            # The server works, and is the same as before: the others' connections stay.
             raise
         except StoreUnavailable:
             # Whatever answers next may be another database, restored from a backup or of another schema.
@@ -84,6 +99,8 @@ class WatchedStore:
     def _current(self) -> Engine:
         stamp = self._file_stamp()
         with self._lock:
+            if self._refusal is not None and monotonic() < self._refusal[0]:
+                raise StoreError(self._refusal[1])
             if self._engine is not None and stamp == self._stamp:
                 return self._engine
             if self._file is not None:
@@ -99,13 +116,48 @@ class WatchedStore:
             raise StoreUnavailable(f"{self._name}: does not answer in time; it is opened again meanwhile") from None
 
     def _open(self) -> Engine:
-        return open_store(
+        engine = open_store(
             self._url,
             create=False,
             read_only=self._read_only,
             busy_timeout_ms=self._timeout_ms,
             limit_ms=self._timeout_ms,
         )
+        try:
+            self._look_at(engine)
+        except BaseException:
+            engine.dispose()
+            raise
+        return engine
+
+    def _look_at(self, engine: Engine) -> None:
+        if self._admit is None:
+            return
+        self._admit_again = monotonic() + ADMIT_SECONDS
+        try:
+            with reading(engine) as conn:
+                self._admit(conn)
+        except StoreUnavailable:
+            self._admit_again = float("-inf")
+            raise
+        except StoreError as refusal:
+            # Opened anew by whoever comes after that, as it may be put right by then.
+            self._refusal = monotonic() + REFUSED_SECONDS, str(refusal)
+            raise
+        self._refusal = None
+
+    def _admit_if_due(self, engine: Engine) -> None:
+        if monotonic() < self._admit_again or self._admit is None:
+            return
+        try:
+            self._look_at(engine)
+        except StoreUnavailable:
+            raise
+        except StoreError:
+            with self._lock:
+                if engine is self._engine:
+                    self._dispose()
+            raise
 
     def _start_opening(self) -> "Future[Engine]":
         opening: Future[Engine] = Future()

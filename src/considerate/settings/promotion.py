@@ -13,9 +13,11 @@ class PromotionRules(Section):
     Attributes
     ----------
     min_publish_hours
-        A model that was never served may follow the one before only after so long. Whoever compares the lists of two
-        models that differ by few purchases can guess those purchases (Calandrino et al. 2011); a whole day's purchases
-        between them hide each other. 0 where nobody outside can ask.
+        So long lies between the fits of two models that are served; a twelfth less will do, so that what is run every
+        24 hours is not refused for a minute. Whoever compares the lists of two models that differ by few purchases can
+        guess those purchases (Calandrino et al. 2011); a whole day's purchases between them hide each other. A fit
+        that carries out an erasure, or follows a promotion with withdrawals, is not held back. 0 where nobody outside
+        can ask.
     refits
         A model that consent has outrun is fitted again so often before it is promoted with what remains.
     """

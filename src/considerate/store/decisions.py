@@ -110,7 +110,7 @@ def decisions_url(database_url: str, folder: Path) -> str:
     return database_url
 
 
-def open_decisions(url: str, *, busy_timeout_ms: int = 2000) -> Engine:
+def open_decisions(url: str, *, busy_timeout_ms: int = 2000, limit_ms: int | None = None) -> Engine:
     """Open the database of the decisions; with SQLite, make it where it is missing.
 
     Parameters
@@ -119,6 +119,8 @@ def open_decisions(url: str, *, busy_timeout_ms: int = 2000) -> Engine:
         From `decisions_url`.
     busy_timeout_ms
         How long a statement waits for another process's write, in milliseconds.
+    limit_ms
+        As for `store.engine.open_store`.
 
     Raises
     ------
@@ -127,7 +129,7 @@ def open_decisions(url: str, *, busy_timeout_ms: int = 2000) -> Engine:
     """
     address = make_url(url)
     if address.get_backend_name() != "sqlite":
-        return open_store(url, create=False, busy_timeout_ms=busy_timeout_ms)
+        return open_store(url, create=False, busy_timeout_ms=busy_timeout_ms, limit_ms=limit_ms)
     engine = sqlite_engine(Path(str(address.database)), busy_timeout_ms=busy_timeout_ms)
 
     @event.listens_for(engine, "connect")
@@ -157,15 +159,22 @@ def has_decision(conn: Connection, decision_id: bytes) -> bool:
     return conn.execute(select(_of.decision_id).where(_of.decision_id == decision_id)).first() is not None
 
 
-def find_decision(conn: Connection, subject_ref: bytes, decision_id: UUID) -> ServedDecision | None:
-    """Find one of a subject's own decisions; another's is not found either."""
+def find_decision(
+    conn: Connection, subject_ref: bytes, decision_id: UUID, *, since: datetime | None = None
+) -> ServedDecision | None:
+    """Find one of a subject's own decisions, from `since` on; another's is not found either."""
     query = select(*_COLUMNS).where(_of.decision_id == decision_id.bytes, _of.subject_ref == subject_ref)
-    row = conn.execute(query).first()
+    row = conn.execute(query if since is None else query.where(_of.at >= to_micros(since))).first()
     return None if row is None else _decision_of(row)
 
 
 def decisions_of(
-    conn: Connection, subject_ref: bytes, *, limit: int | None = None, before: UUID | None = None
+    conn: Connection,
+    subject_ref: bytes,
+    *,
+    limit: int | None = None,
+    before: UUID | None = None,
+    since: datetime | None = None,
 ) -> list[ServedDecision]:
     """Give a subject's decisions, newest first.
 
@@ -175,11 +184,15 @@ def decisions_of(
         At most so many; None for all.
     before
         Only those older than this one of hers; none at all where she has no such decision.
+    since
+        Only those from then on: what is past its time is not shown, whether it is deleted yet or not.
     """
     order = (_of.at, _of.decision_id)
     query = select(*_COLUMNS).where(_of.subject_ref == subject_ref).order_by(*(column.desc() for column in order))
+    if since is not None:
+        query = query.where(_of.at >= to_micros(since))
     if before is not None:
-        known = find_decision(conn, subject_ref, before)
+        known = find_decision(conn, subject_ref, before, since=since)
         if known is None:
             return []
         query = query.where(tuple_(*order) < (to_micros(known.at), before.bytes))

@@ -9,7 +9,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from considerate.errors import StoreError, StoreUnavailable
+from considerate.errors import StoreBusy, StoreError
 from considerate.store.postgresql import GLANCING, postgresql_engine, postgresql_error, refuse_replica
 from considerate.store.sqlite import WRITING, sqlite_engine, sqlite_error, sqlite_path, switch_to_wal
 
@@ -176,13 +176,13 @@ def translated_errors(name: str) -> Iterator[None]:
     try:
         yield
     except PoolTimeout:
-        raise StoreUnavailable(f"{name}: every connection is in use; wait, or run fewer requests at once") from None
+        raise StoreBusy(f"{name}: every connection is in use; wait, or run fewer requests at once") from None
     except DBAPIError as error:
         if hasattr(error.orig, "sqlstate"):
             # Not even as its cause: the text of the driver may hold values.
             raise postgresql_error(name, error) from None
-        # `hide_parameters` keeps values out of the text; only the driver's short message is passed on.
-        raise sqlite_error(name, error.orig) from error
+        # Nor here: of text that is not UTF-8 the driver's message quotes the value.
+        raise sqlite_error(name, error.orig) from None
 
 
 def _check_schema(engine: Engine, name: str, *, upgrade: bool) -> None:

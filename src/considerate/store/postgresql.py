@@ -10,7 +10,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from considerate.errors import StoreError, StoreLocked, StoreUnavailable
+from considerate.errors import StoreBusy, StoreError, StoreLocked, StoreUnavailable
 from considerate.store.sqlite import WRITING, close_what_outlives_its_engine
 
 if TYPE_CHECKING:
@@ -194,7 +194,8 @@ def postgresql_error(name: str, error: DBAPIError) -> StoreError:
         return StoreLocked(f"{name}: another process changed the same rows first; try again")
     for prefix, advice in _UNAVAILABLE.items():
         if state.startswith(prefix):
-            return StoreUnavailable(f"{name}: {advice}")
+            # That a statement took too long was said by a server that works.
+            return (StoreBusy if prefix == "57014" else StoreUnavailable)(f"{name}: {advice}")
     if not state and (error.connection_invalidated or type(error.orig).__name__ in _NO_ANSWER):
         return StoreUnavailable(f"{name}: {_UNAVAILABLE['08']}")
     for prefix, advice in _REFUSED.items():

@@ -87,7 +87,7 @@ def load_signing_key(folder: Path, *, create: bool) -> SigningKey:
     folder
         The installation's keys folder.
     create
-        Make the key where it is missing.
+        Make the key where it is missing. The public half of the one that was there stays, as in `rotate_signing_key`.
 
     Raises
     ------
@@ -96,6 +96,9 @@ def load_signing_key(folder: Path, *, create: bool) -> SigningKey:
     """
     path = folder / _PRIVATE
     if create and not path.exists():
+        # What the lost key signed can be verified by this file alone: where it cannot be kept, no key is made.
+        if (folder / _PUBLIC).exists():
+            _keep_earlier(folder, read_public_key(folder / _PUBLIC))
         write_secret(path, _private_pem(Ed25519PrivateKey.generate()))
     try:
         with path.open("rb") as file:
@@ -116,7 +119,7 @@ def load_signing_key(folder: Path, *, create: bool) -> SigningKey:
     if not isinstance(private, Ed25519PrivateKey):
         raise StoreError(f"{path}: not an Ed25519 key; restore it from your backup")
     if create:
-        _write_public(folder / _PUBLIC, private.public_key())
+        _publish(folder, private.public_key())
     return SigningKey.of(private)
 
 
@@ -163,8 +166,8 @@ def rotate_signing_key(folder: Path) -> tuple[SigningKey, SigningKey]:
     new = SigningKey.of(Ed25519PrivateKey.generate())
     try:
         # Public halves first: whenever this stops, whatever was or will be signed can be verified.
-        _write_public(folder / f"ledger-{old.key_id}.pub", old.private.public_key())
-        _write_public(folder / f"ledger-{new.key_id}.pub", new.private.public_key())
+        _keep_earlier(folder, old.private.public_key())
+        _keep_earlier(folder, new.private.public_key())
         draft = folder / f".{_PRIVATE}.{os.getpid()}"
         draft.unlink(missing_ok=True)
         write_secret(draft, _private_pem(new.private))
@@ -177,6 +180,21 @@ def rotate_signing_key(folder: Path) -> tuple[SigningKey, SigningKey]:
 
 def _private_pem(private: Ed25519PrivateKey) -> bytes:
     return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _publish(folder: Path, public: Ed25519PublicKey) -> None:
+    try:
+        earlier = read_public_key(folder / _PUBLIC)
+    except StoreError:
+        # Missing, or not a key: nothing to keep.
+        earlier = public
+    if key_id_of(earlier) != key_id_of(public):
+        _keep_earlier(folder, earlier)
+    _write_public(folder / _PUBLIC, public)
+
+
+def _keep_earlier(folder: Path, public: Ed25519PublicKey) -> None:
+    _write_public(folder / f"ledger-{key_id_of(public)}.pub", public)
 
 
 def _write_public(path: Path, public: Ed25519PublicKey) -> None:

@@ -1,5 +1,6 @@
 """The store in one SQLite file: the default, for one machine."""
 
+import re
 import sqlite3
 from pathlib import Path
 from urllib.parse import quote
@@ -117,9 +118,12 @@ def switch_to_wal(engine: Engine) -> None:
 
 
 def sqlite_error(name: str, error: BaseException | None) -> StoreError:
-    """Say what to do about an error of SQLite, whose messages never hold values."""
+    """Say what to do about an error of SQLite; of its message only what names a part of the schema is passed on."""
     message = str(error)
     lowered = message.lower()
+    # First of all: it quotes the value, in which any of the words below may stand.
+    if lowered.startswith("could not decode"):
+        return StoreError(f"{name}: holds text that is not UTF-8, so it is damaged; restore it from a backup")
     if "locked" in lowered or "busy" in lowered:
         return StoreLocked(f"{name}: locked by another process that writes; wait for it to end, then try again")
     return StoreError(f"{name}: {_advice(message, lowered)}")
@@ -134,4 +138,12 @@ def _advice(message: str, lowered: str) -> str:
         return "not a considerate database, or damaged; restore it from a backup or choose another file"
     if "full" in lowered:
         return "the disk is full; free some space, then try again"
-    return f"the database refuses: {message}; if nobody changed its schema by hand, report this as a defect"
+    said = message if _OF_THE_SCHEMA.fullmatch(message) else "an error that it names no table or column for"
+    return f"the database refuses: {said}; if nobody changed its schema by hand, report this as a defect"
+
+
+_OF_THE_SCHEMA = re.compile(
+    r"no such (table|column): .*|(UNIQUE|NOT NULL|CHECK) constraint failed: .*|FOREIGN KEY constraint failed"
+    r"|\w+ is append-only"
+)
+"""Messages that name a part of the schema, or come from a trigger of ours. Others may quote a value."""

@@ -17,6 +17,7 @@ from considerate.store.tables import from_micros, key_check, subject, subject_ke
 AgeBand = Literal["unknown", "u13", "13_15", "16_17", "adult"]
 State = Literal["active", "erasing", "erased"]
 AGE_BANDS: tuple[str, ...] = get_args(AgeBand)
+MINOR_BANDS: tuple[str, ...] = ("u13", "13_15", "16_17")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,8 @@ def ensure_subjects(
         Ids of the shop; repeated ones are taken once.
     age_bands
         Customer id -> age band where the shop knows it. A band that differs from the stored one replaces it and
-        counts as a change of what is allowed.
+        counts as a change of what is allowed. What a minor has consented to ends with it: whoever brings bands calls
+        `consent.minors.end_grants_of_minors` in the same transaction.
     at
         When the shop said so; now if None.
 

@@ -174,7 +174,9 @@ item = Table(
     Column("sensitive", Text, nullable=False),
     Column("in_stock", Boolean, nullable=False),
     Column("features", JSON, nullable=False),
+    Column("changed_in", _BIG, nullable=False, server_default="0", index=True),
 )
+"""`changed_in` is the version of the catalogue in which the item last changed."""
 
 catalogue_state = Table(
     "catalogue_state",

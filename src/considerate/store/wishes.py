@@ -178,14 +178,6 @@ def include_line(conn: Connection, subject_ref: bytes, order_line: str) -> bool:
     return bool(bought_with(conn, subject_ref, order_line))
 
 
-def excluded_order_lines(conn: Connection) -> dict[bytes, frozenset[str]]:
-    """Give everybody's excluded order lines by subject reference: rows that no fit may see."""
-    lines: dict[bytes, set[str]] = {}
-    for ref, line in conn.execute(select(event_exclusion.c.subject_ref, event_exclusion.c.order_line)):
-        lines.setdefault(ref, set()).add(line)
-    return {ref: frozenset(hers) for ref, hers in lines.items()}
-
-
 def delete_wishes(conn: Connection, subject_ref: bytes) -> int:
     """Delete her preferences and exclusions; give how many rows went."""
     require_writing(conn)

@@ -18,6 +18,7 @@ from considerate.consent.gate import OF_CUSTOMERS, OF_ROWS
 from considerate.consent.notices import NOTICE, Notice
 from considerate.consent.since_fit import FitBasis
 from considerate.errors import TrackingError
+from considerate.ranking.manifest import MANIFEST_FILE, artefact_digest
 from considerate.settings.environment import Environment
 from considerate.tracking.client import mlflow_client
 from considerate.tracking.runs import ARTEFACT_PATH
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 CHAMPION = "champion"
+DIGEST = "model_digest"
 CONSENT_TAGS = (
     "consent.source",
     "consent.as_of",
     "consent.ledger_seq",
     "consent.ledger_head",
+    "consent.ledger_events_after",
     "consent.purpose_version",
     "consent.unknown_age",
     "consent.gpc_strict",
@@ -41,6 +44,7 @@ CONSENT_TAGS = (
     "consent.n_events_total",
     "consent.n_events_included",
     *(f"consent.n_events_dropped_{rule}" for rule in OF_ROWS),
+    "consent.sensitive_items",
     "consent.k_item",
     "consent.k_pair",
     "consent.k_segment",
@@ -65,12 +69,16 @@ class RegisteredVersion:
         The run that made it.
     as_of
         The moment of its fit, in ISO 8601, as its run says; "" where it does not.
+    digest
+        SHA-256 of its artefact (`ranking.manifest.artefact_digest`) at the fit: no other files are ever downloaded.
+        "" where the registry does not say.
     """
 
     name: str
     version: int
     run_id: str
     as_of: str = ""
+    digest: str = ""
 
     @property
     def label(self) -> str:
@@ -84,11 +92,14 @@ def register_version(environment: Environment, *, name: str, run_id: str) -> Reg
     Raises
     ------
     TrackingError
-        The consent of the run was assumed, is not proved, or its counts do not add up; or the run has no artefact.
+        The consent of the run was assumed, is not proved, or its counts do not add up; or the run has no artefact, or
+        no digest of it.
     """
     with mlflow_client(environment) as client:
         run = client.get_run(run_id)
         refuse_unproved(run.data.tags, name)
+        if not run.data.tags.get(DIGEST):
+            raise TrackingError(f"{name}: the run lacks the tag {DIGEST}; train it again with --register")
         if not client.list_artifacts(run_id, ARTEFACT_PATH):
             raise TrackingError(f"{name}: run {run_id} holds no artefact; train it again with --register")
         if not client.search_registered_models(filter_string=f"name = '{name}'"):
@@ -98,7 +109,7 @@ def register_version(environment: Environment, *, name: str, run_id: str) -> Reg
         }
         source = f"{run.info.artifact_uri}/{ARTEFACT_PATH}"
         made = client.create_model_version(name, source, run_id, tags=tags)
-        return RegisteredVersion(name, int(made.version), run_id, tags["consent.as_of"])
+        return RegisteredVersion(name, int(made.version), run_id, tags["consent.as_of"], tags[DIGEST])
 
 
 def refuse_unproved(tags: Mapping[str, str], name: str) -> None:
@@ -155,6 +166,11 @@ def basis_of(tags: Mapping[str, str], name: str, versions: Sequence[Notice] = (N
     )
 
 
+def events_left_out(tags: Mapping[str, str], name: str) -> int:
+    """Count the events of the ledger that a fit, made as of an earlier position, left out of account."""
+    return _count(tags, "consent.ledger_events_after", name)
+
+
 def _count(tags: Mapping[str, str], tag: str, name: str) -> int:
     if not tags[tag].isdecimal():
         raise TrackingError(f"{name}: {tag} = {tags[tag]!r}; must be a whole number; train it again")
@@ -176,7 +192,7 @@ def versions(environment: Environment, *, name: str) -> tuple[RegisteredVersion,
 
 
 def champion_artefact(environment: Environment, destination: Path, *, name: str) -> RegisteredVersion | None:
-    """Download the champion's files into the new folder `destination`; its caller checks their hashes.
+    """Download the champion's files into the new folder `destination`, as `download` does.
 
     Returns
     -------
@@ -189,16 +205,39 @@ def champion_artefact(environment: Environment, destination: Path, *, name: str)
 
 
 def download(environment: Environment, version: RegisteredVersion, destination: Path) -> None:
-    """Download the files of one version into the new folder `destination`, which appears complete or not at all."""
+    """Download the files of one version into the new folder `destination`, which appears complete or not at all.
+
+    Its manifest is held against the digest that the registry has had since the fit; its caller holds the other files
+    against the manifest.
+
+    Raises
+    ------
+    TrackingError
+        The files are not those of the fit, or the registry does not say which those are.
+    """
     destination.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=destination.parent) as staging, mlflow_client(environment) as client:
-        Path(client.download_artifacts(version.run_id, ARTEFACT_PATH, staging)).rename(destination)
+        folder = Path(client.download_artifacts(version.run_id, ARTEFACT_PATH, staging))
+        found = artefact_digest(folder) if (folder / MANIFEST_FILE).is_file() else "no manifest"
+        if found != version.digest:
+            raise TrackingError(
+                f"{version.label}: its artefact is {found[:12]}, the registry says {version.digest[:12] or 'nothing'}; "
+                "it is not the one that was fitted: put its files back, or fit and promote a new one: "
+                "pipelines/train.py MODEL.toml DATA.toml --promote"
+            )
+        folder.rename(destination)
 
 
 def _versions(client: "MlflowClient", name: str) -> tuple[RegisteredVersion, ...]:
     found = client.search_model_versions(f"name = '{name}'")
     made = (
-        RegisteredVersion(name, int(version.version), str(version.run_id), version.tags.get("consent.as_of", ""))
+        RegisteredVersion(
+            name,
+            int(version.version),
+            str(version.run_id),
+            version.tags.get("consent.as_of", ""),
+            version.tags.get(DIGEST, ""),
+        )
         for version in found
     )
     return tuple(sorted(made, key=lambda version: version.version, reverse=True))

@@ -23,6 +23,8 @@ def reference() -> sa.Column[Any]:
 
 def upgrade() -> None:
     op.add_column("subject", sa.Column("gpc_at", BIG))
+    op.add_column("item", column("changed_in", BIG, server_default="0"))
+    op.create_index("ix_item_changed_in", "item", ["changed_in"])
     op.create_table(
         "preference",
         reference(),
