@@ -160,7 +160,7 @@ def _act(shop: Shop, act: str, name: str, ref: bytes) -> None:
             play(conn, shop.keys, ref, act, datetime.now(UTC))
         return
     method, path, body = calls[act]
-    done = shop.call(method, path, headers=shop.token(name), **({} if body is None else {"json": body}))
+    done = shop.insist(method, path, headers=shop.token(name), **({} if body is None else {"json": body}))
     if done.status_code not in (200, 202):
         raise RuntimeError(done.text)
 

@@ -229,11 +229,11 @@ def stock(url: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def stocked_postgresql(postgres_server: PostgresServer) -> Callable[[], str]:
-    """Give a builder of PostgreSQL stores that hold the catalogue; it gives their URL."""
+def stocked_postgresql(postgres_server: PostgresServer) -> str:
+    """Give the name of a PostgreSQL database that holds the catalogue, to be copied."""
     template = postgres_server.create()
     stock(postgres_server.url_of(template))
-    return lambda: postgres_server.url_of(postgres_server.create(template=template))
+    return template
 
 
 @pytest.fixture(params=KINDS)
@@ -247,13 +247,17 @@ def store_kind(request: pytest.FixtureRequest) -> str:
 def build_world(empty_home: Path, store_kind: str, request: pytest.FixtureRequest) -> Iterator[Callable[..., World]]:
     """Give a builder of shops, all closed at the end."""
     worlds: list[World] = []
+    databases: list[str] = []
 
     def build(home: Path, *, unknown_age: str = "deny") -> World:
         shutil.copytree(empty_home, home, dirs_exist_ok=True)
         url = None
         if store_kind == "postgresql":
             (home / "considerate.db").unlink()
-            url = request.getfixturevalue("stocked_postgresql")()
+            template = request.getfixturevalue("stocked_postgresql")
+            server: PostgresServer = request.getfixturevalue("postgres_server")
+            databases.append(server.create(template=template))
+            url = server.url_of(databases[-1])
         worlds.append(set_up(home, unknown_age=unknown_age, url=url))
         return worlds[-1]
 
@@ -263,6 +267,8 @@ def build_world(empty_home: Path, store_kind: str, request: pytest.FixtureReques
             client.close()
         made.log.close()
         made.customers.close()
+    for name in databases:
+        request.getfixturevalue("postgres_server").drop(name)
 
 
 @pytest.fixture(scope="session")
@@ -306,7 +312,7 @@ def set_up(home: Path, *, unknown_age: str, url: str | None = None) -> World:
         home / "keys",
         # A server that shares a busy machine with other tests may take its time; tests/store holds the bound itself.
         read_timeout_ms=100 if url.startswith("sqlite") else 500,
-        write_timeout_ms=300,
+        write_timeout_ms=2_000,
         on_history_read=metrics.history_reads.inc,
         events_for=timedelta(days=config.retention.events_days),
         now=clock,
