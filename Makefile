@@ -14,7 +14,7 @@ export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 
 .DEFAULT_GOAL := help
 .PHONY: help preflight env demo serve mlflow test check format bench-load bench-accuracy bench-beginnings bench-overhead \
-    bench-scale lock clean
+    bench-scale fuzz consent-report lock clean
 
 help:  ## list the targets
 	@echo "make TARGET [ARGS=...] [PYTHON=python3.12]"
@@ -67,6 +67,12 @@ bench-overhead: env  ## time our fit and evaluation beside implicit's own
 
 bench-scale: env  ## fit and judge up to 10 million synthetic interactions: time, memory, accuracy
 	@$(BIN)/python tests/bench/bench_scale.py $(ARGS)
+
+fuzz: env  ## the service's own description under schemathesis, 10 minutes (ARGS=--quick: 10 seconds)
+	@$(BIN)/python -W ignore -m tests.report.fuzz $(ARGS)
+
+consent-report: env  ## try every promise on consent against a real service on SQLite and PostgreSQL (ARGS=--quick)
+	@$(BIN)/python -W ignore -m tests.report.consent_report $(ARGS)
 
 lock: env  ## write the locks anew from pyproject.toml (ARGS=--upgrade for newer versions)
 	$(BIN)/uv pip compile $(LOCK) requirements/uv.in -o requirements/uv.txt $(ARGS)

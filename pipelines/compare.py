@@ -5,7 +5,7 @@ Choices are made on the development part (`val/...`); `--final` reads the test p
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -16,13 +16,15 @@ from considerate.evaluation.comparison import check_figure, compare, contend
 from considerate.evaluation.comparison_page import write_pages
 from considerate.evaluation.comparison_report import json_line, named, print_comparison
 from considerate.evaluation.evaluate import BUDGET_MB
+from considerate.evaluation.preparation import prepare
 from considerate.evaluation.report import steps
+from considerate.privacy.before_fit import check_before_fit
 from considerate.recommenders.fitting import check_model
+from considerate.settings.data import DataConfig
 from considerate.settings.environment import read_environment
 from considerate.settings.model import ModelConfig
 from considerate.settings.toml import read_toml
 from considerate.tracking.comparisons import keep_comparison
-from train import prepare
 
 PLAIN = ModelConfig(algorithm="popularity")
 
@@ -48,8 +50,9 @@ def main(
             models = {"all-time popularity": (PLAIN, Path("models/popularity.toml")), **models}
         for model, path in models.values():
             check_model(model, path)
+        check_before_fit(read_toml(data_path, DataConfig), environment, at=at)
         with steps(screen, f"reading {data_path.stem}", total=1 + 2 * len(models)) as say:
-            resources = {"threads": threads, "budget_mb": memory_mb}
+            resources: Any = {"threads": threads, "budget_mb": memory_mb}
             prepared = prepare(data_path, environment, protocol, final=final, at=at, **resources)
             figure = check_figure(metric, prepared)
             contenders = [

@@ -16,13 +16,15 @@ from considerate.demo.processes import free_port, mlflow_ui, service, stop_on_si
 from considerate.demo.shop import open_shop
 from considerate.demo.stage import build_world, empty_home
 from considerate.demo.tour import say_addresses, walk, wide_console
+from considerate.evaluation.preparation import prepare
 from considerate.evaluation.report import steps
 from considerate.settings.data import DataConfig
 from considerate.settings.environment import Environment, read_environment
 from considerate.settings.model import ModelConfig
+from considerate.settings.promotion import PromotionRules
 from considerate.settings.toml import read_toml
-from considerate.tracking.registry import promote
-from train import prepare, train
+from considerate.tracking.promotion import promote
+from train import train
 
 SOURCE, SHOP = Path("configs/complete_journey.toml"), Path("configs/demo.toml")
 MODELS = tuple(Path(f"models/{name}.toml") for name in ("popularity", "item_knn", "als", "blend"))
@@ -52,7 +54,9 @@ def main(
             ]
         print_comparison(prepared, MODELS, trained, screen)
         champion = best(trained)
-        promote(environment, name=champion.name, version=champion.version)
+        # Nobody outside compares the lists of a demo.
+        rules = PromotionRules(min_publish_hours=0)
+        promote(environment, name=champion.name, version=champion.version, at=datetime.now(UTC), rules=rules)
         screen.print(f"[bold]{champion.label}[/bold] is promoted: the service follows the alias `champion`.")
         with service(home, port, SHOP) as url, mlflow_ui(environment, mlflow_port) as mlflow_url:
             walk(open_shop(environment, url, world), world.cast, screen)

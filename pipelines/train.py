@@ -1,10 +1,10 @@
 """Fit one model, judge it beside popularity, and keep the run in MLflow; the last line printed is JSON.
 
-Choices are made on the development part (`val/...`); `--final` reads the test part. With `--register` the model is then
-fitted again on everything that consent allows, and that artefact becomes a version which can be promoted.
+Choices are made on the development part (`val/...`); `--final` reads the test part. `--register` then fits again on all
+that consent allows and keeps a version; `--promote` too, and again if consent has outrun it, and lets it be served.
 """
 
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,24 +15,18 @@ from rich.console import Console
 from considerate.cli.exits import clear_exits
 from considerate.evaluation.evaluate import BUDGET_MB
 from considerate.evaluation.judging import fit_and_judge, fit_unjudged
-from considerate.evaluation.preparation import UNJUDGED, Prepared, prepare_fold, prepare_unjudged
-from considerate.evaluation.protocols import choose_protocol
+from considerate.evaluation.preparation import UNJUDGED, Prepared, prepare
 from considerate.evaluation.report import Say, figures, print_report, steps
+from considerate.interactions.reading import utc_now
+from considerate.privacy.before_fit import check_before_fit
 from considerate.recommenders.fitting import check_model, fit_model
 from considerate.settings.data import DataConfig
 from considerate.settings.environment import Environment, read_environment
 from considerate.settings.model import ModelConfig
+from considerate.settings.promotion import PromotionConfig
 from considerate.settings.toml import read_toml
-from considerate.tracking.training import Trained, Training, keep_training, refuse_unproved_consent
-
-
-def prepare(
-    data_path: Path, environment: Environment, protocol: str | None, *, final: bool, at: datetime, **limits: Any
-) -> Prepared:
-    """Read a data set once, ask for consent, cut it, and judge popularity on it: the same for every model."""
-    data = read_toml(data_path, DataConfig)
-    table = choose_protocol(data, protocol, str(data_path))
-    return prepare_fold(data, environment, table, final=final, at=at, **limits)
+from considerate.tracking.promotion import promote_fresh
+from considerate.tracking.training import Trained, Training, keep_training, refuse_earlier, refuse_unproved_consent
 
 
 def train(
@@ -45,7 +39,7 @@ def train(
     if prepared.folds:
         fitted = fit_and_judge(model, path, prepared.folds, consent, say=say, **limits)
     else:
-        fitted = fit_unjudged(model, path, prepared.dataset, consent)
+        fitted = fit_unjudged(model, path, prepared.dataset, consent, say=say, threads=limits["threads"])
     found = figures(fitted.judged, prepared.popularity, np.random.default_rng(model.seed))
     artefact = fitted.artefact
     if register and prepared.folds:
@@ -60,26 +54,35 @@ def main(
     model_path: Annotated[Path, typer.Argument(metavar="models/NAME.toml")],
     data_path: Annotated[Path, typer.Argument(metavar="configs/DATA.toml")],
     *,
-    protocol: Annotated[
-        str | None, typer.Option(help="A table protocol.NAME of the data TOML; none: judge nothing.")
-    ] = None,
+    protocol: Annotated[str | None, typer.Option(help="Table protocol.NAME of the data; none: judge nothing.")] = None,
     final: Annotated[bool, typer.Option("--final", help="Judge on the test part.")] = False,
     register: Annotated[bool, typer.Option("--register", help="Refit on everything and register the result.")] = False,
+    promote: Annotated[bool, typer.Option("--promote", help="Register, then let the service follow it.")] = False,
+    rules: Annotated[Path, typer.Option(help="The promotion TOML.")] = Path("configs/promotion.toml"),
+    as_of_seq: Annotated[int | None, typer.Option(min=0, help="Last event of the ledger that counts.")] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE; KEY= leaves KEY out.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="All cores if not given.")] = None,
     memory_mb: Annotated[int, typer.Option(min=1, help="For scores while judging.")] = BUDGET_MB,
 ) -> None:
     """Fit one model, judge it beside popularity, and keep the run in MLflow."""
     environment, screen = read_environment(), Console(stderr=True)
+    limits: Any = {"threads": threads, "budget_mb": memory_mb, "seq": as_of_seq, "judged": protocol != UNJUDGED}
     with clear_exits(), steps(screen, f"reading {data_path.stem}", total=5) as say:
-        model = read_toml(model_path, ModelConfig, changes or ())
+        model, data = read_toml(model_path, ModelConfig, changes or ()), read_toml(data_path, DataConfig)
         check_model(model, model_path)
-        limits: Any = {"threads": threads, "budget_mb": memory_mb}
-        if protocol == UNJUDGED:
-            prepared = prepare_unjudged(read_toml(data_path, DataConfig), environment, at=datetime.now(UTC))
+        refuse_earlier(as_of_seq, promote=promote)
+        check = partial(check_before_fit, data, environment)
+
+        def fit() -> Trained:
+            check(at=utc_now())
+            prepared = prepare(data_path, environment, protocol, final=final, at=utc_now(), **limits)
+            return train(model, model_path, prepared, environment, register=register or promote, say=say)
+
+        if promote:
+            terms = read_toml(rules, PromotionConfig).promotion
+            trained, _ = promote_fresh(environment, fit, name=data.name, now=utc_now, rules=terms, check=check)
         else:
-            prepared = prepare(data_path, environment, protocol, final=final, at=datetime.now(UTC), **limits)
-        trained = train(model, model_path, prepared, environment, register=register, say=say)
+            trained = fit()
     print_report(screen, f"{model_path.stem} on {data_path.stem}", trained.figures, trained.facts)
 
 

@@ -16,7 +16,10 @@ from rich.console import Console
 
 from considerate.cli.exits import clear_exits
 from considerate.evaluation.comparison import totals
+from considerate.evaluation.preparation import prepare
 from considerate.evaluation.report import steps
+from considerate.privacy.before_fit import check_before_fit
+from considerate.settings.data import DataConfig
 from considerate.settings.environment import read_environment
 from considerate.settings.model import ModelConfig
 from considerate.settings.toml import read_toml
@@ -28,7 +31,6 @@ from considerate.tuning.running import Budget, run_study
 from considerate.tuning.session import bar, json_line, print_outcome
 from considerate.tuning.space import defaults
 from considerate.tuning.studies import Plan, open_study
-from train import prepare
 
 
 def main(
@@ -50,6 +52,7 @@ def main(
     with clear_exits():
         model = read_toml(model_path, ModelConfig)
         defaults(model, model_path)
+        check_before_fit(read_toml(data_path, DataConfig), environment, at=at)
         with steps(screen, f"reading {data_path.stem}", total=1):
             prepared = prepare(data_path, environment, protocol, final=False, at=at, threads=threads)
         known = totals(prepared.popularity)

@@ -3,18 +3,44 @@
 import os
 import shutil
 import tempfile
+from functools import partial
+from pathlib import Path
 
+import psutil
 import pytest
 
 from considerate.interactions.public_sets import PUBLIC_SETS, copy_at_hand
 from considerate.settings.environment import Environment, read_environment
 
+pytest_plugins = ("tests.databases",)
 
-def pytest_configure() -> None:
+
+MEMORY = Path("/dev/shm")
+"""Where Linux keeps files in memory."""
+
+FILES_BYTES = 6 << 30
+"""What the files of all tests take at most, generously."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Keep tests out of the reader's var/ and off the network, their child processes too."""
+    if not hasattr(config, "workerinput"):
+        _keep_files_in_memory(config)
     os.environ["CONSIDERATE_HOME"] = tempfile.mkdtemp(prefix="considerate-tests-")
     # MLflow and BentoML report home unless told not to; everything below runs in a test, offline.
     os.environ.update(BENTOML_DO_NOT_TRACK="True", MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true")
+
+
+def _keep_files_in_memory(config: pytest.Config) -> None:
+    """Let temporary files lie in memory where there is room: tests wait for a shared disk more than for anything."""
+    free = psutil.virtual_memory().available
+    if not MEMORY.is_dir() or min(shutil.disk_usage(MEMORY).free, free) < 2 * FILES_BYTES:
+        return
+    os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="considerate-tests-", dir=MEMORY)
+    # PostgreSQL runs as a user of its own.
+    os.chmod(os.environ["TMPDIR"], 0o711)
+    tempfile.tempdir = None
+    config.add_cleanup(partial(shutil.rmtree, os.environ["TMPDIR"], ignore_errors=True))
 
 
 def pytest_unconfigure() -> None:

@@ -14,8 +14,9 @@ from sqlalchemy import Connection, Engine, delete, insert, select, text, update
 from considerate.consent.decision import ConsentState
 from considerate.consent.events import GENESIS, HASHED, ConsentEvent, Head, canonical_row, chain_hash
 from considerate.consent.ledger import append_many, head, verify
-from considerate.consent.notices import current_notice
+from considerate.consent.notices import NoticeShown, current_notice
 from considerate.consent.purposes import Purpose
+from considerate.errors import StoreError
 from considerate.store.engine import writing
 from considerate.store.keys import Keys
 from considerate.store.tables import consent_current, consent_event, consent_evidence
@@ -51,10 +52,13 @@ def ledger(engine: Engine, keys: Keys, adults: list[bytes]) -> Engine:
 def behind_the_triggers(engine: Engine) -> Iterator[Connection]:
     """A connection of somebody who may change the database at will; everything is undone at the end."""
     with writing(engine) as conn:
-        names = conn.execute(text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).scalars().all()
-        assert len(names) == 3
-        for name in names:
-            conn.execute(text(f"DROP TRIGGER {name}"))
+        if engine.dialect.name == "postgresql":
+            conn.execute(text("ALTER TABLE consent_event DISABLE TRIGGER USER"))
+        else:
+            names = conn.execute(text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).scalars().all()
+            assert len(names) == 3
+            for name in names:
+                conn.execute(text(f"DROP TRIGGER {name}"))
         # Evidence points at events and would hold them back.
         conn.execute(delete(consent_evidence))
         yield conn
@@ -100,11 +104,35 @@ def test_an_edited_event_is_named(ledger: Engine, seq: int, column: str) -> None
 
 @pytest.mark.parametrize("column", ["prev_hash", "hash", "event_id", "state", "event_time", "evidence_commit"])
 @pytest.mark.parametrize("value", ["'text'", "x'00ff'", "1.5"])
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_an_event_with_a_value_of_another_type_is_named(ledger: Engine, column: str, value: str) -> None:
     # SQLite lets any type into most columns.
     with behind_the_triggers(ledger) as conn:
         conn.execute(text(f"UPDATE consent_event SET {column} = {value} WHERE seq = 5"))
         assert verify(conn) == 5
+
+
+@pytest.mark.parametrize("column", ["event_id", "subject_ref", "evidence_commit", "prev_hash", "hash"])
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_text_in_the_place_of_the_bytes_that_it_spells_is_named(ledger: Engine, column: str) -> None:
+    # Bytes are hashed as their hex, so that the text of it has the same hash.
+    with behind_the_triggers(ledger) as conn:
+        conn.execute(text("PRAGMA defer_foreign_keys = ON"))
+        conn.execute(text(f"UPDATE consent_event SET {column} = lower(hex({column})) WHERE seq = 5"))
+        assert verify(conn) == 5
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_bytes_in_the_place_of_the_text_that_spells_them_are_named(
+    engine: Engine, keys: Keys, adults: list[bytes]
+) -> None:
+    with writing(engine) as conn:
+        shown = NoticeShown("cafe", 1, "en")
+        append_many(conn, keys, [ConsentEvent(adults[0], Purpose.TRAIN_MODELS, ConsentState.REFUSED, shown, AT)], at=AT)
+    with behind_the_triggers(engine) as conn:
+        assert verify(conn) is None
+        conn.execute(text("UPDATE consent_event SET notice_id = x'cafe'"))
+        assert verify(conn) == 1
 
 
 @QUICK
@@ -168,6 +196,23 @@ def test_a_ledger_cut_short_is_named_where_it_ends(ledger: Engine, left: int) ->
     with behind_the_triggers(ledger) as conn:
         conn.execute(delete(consent_event).where(consent_event.c.seq > left))
         assert verify(conn) == left + 1
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_position_that_is_none_in_another_table_does_not_hinder_the_walk(ledger: Engine) -> None:
+    with behind_the_triggers(ledger) as conn:
+        conn.execute(text("UPDATE consent_current SET seq = 'abc' WHERE seq = 4"))
+        assert verify(conn) is None
+        conn.execute(delete(consent_event).where(consent_event.c.seq == LENGTH))
+        assert verify(conn) == LENGTH
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_head_that_is_no_hash_is_refused(ledger: Engine) -> None:
+    with behind_the_triggers(ledger) as conn:
+        conn.execute(text(f"UPDATE consent_event SET hash = 'abc' WHERE seq = {LENGTH}"))
+        with pytest.raises(StoreError, match="ledger position 12: its hash is not one; see: considerate ledger verify"):
+            head(conn)
 
 
 @QUICK

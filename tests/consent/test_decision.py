@@ -1,6 +1,5 @@
 """The decision: a truth table, and each reason alone."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
@@ -39,7 +38,7 @@ GIVEN = Consent(
 )
 ADULT = SubjectFacts(age_band="adult")
 PURPOSES = list(Purpose)
-SUBSETS = [frozenset(subset) for size in range(6) for subset in combinations(PURPOSES, size)]
+ON_SITE, IN_STORE, SENSITIVE = Purpose.PERSONALISE_ONSITE, Purpose.LINK_IN_STORE, Purpose.SENSITIVE_CATEGORIES
 CHANGED_NOTICE = Policy(notices={NOTICE.notice_id: replace(NOTICE, version=2, oldest_valid=2)})
 
 
@@ -47,16 +46,124 @@ def saying(consent: Consent = GIVEN, purpose: Purpose = Purpose.TRAIN_MODELS, **
     return replace(ADULT, consents={purpose: consent}, **facts)
 
 
-@pytest.mark.parametrize("granted", SUBSETS, ids=lambda subset: "+".join(sorted(subset)) or "nothing")
-def test_each_switch_allows_its_own_purpose_and_no_other(granted: frozenset[Purpose]) -> None:
-    facts = replace(ADULT, consents=dict.fromkeys(granted, GIVEN))
-    assert {purpose for purpose in Purpose if effective(facts, purpose, at=AT, policy=POLICY).allowed} == granted
+LETTERS = {"P": ON_SITE, "T": Purpose.TRAIN_MODELS, "L": IN_STORE, "M": Purpose.EMAIL_CAMPAIGN, "S": SENSITIVE}
+TABLE = {
+    # granted   effective   effective with a Global Privacy Control signal
+    "":        ("",        ""),
+    "P":       ("P",       "P"),
+    "T":       ("T",       "T"),
+    "L":       ("",        ""),
+    "M":       ("M",       ""),
+    "S":       ("",        ""),
+    "PT":      ("PT",      "PT"),
+    "PL":      ("PL",      "P"),
+    "PM":      ("PM",      "P"),
+    "PS":      ("PS",      "P"),
+    "TL":      ("TL",      "T"),
+    "TM":      ("TM",      "T"),
+    "TS":      ("TS",      "T"),
+    "LM":      ("M",       ""),
+    "LS":      ("",        ""),
+    "MS":      ("MS",      ""),
+    "PTL":     ("PTL",     "PT"),
+    "PTM":     ("PTM",     "PT"),
+    "PTS":     ("PTS",     "PT"),
+    "PLM":     ("PLM",     "P"),
+    "PLS":     ("PLS",     "P"),
+    "PMS":     ("PMS",     "P"),
+    "TLM":     ("TLM",     "T"),
+    "TLS":     ("TLS",     "T"),
+    "TMS":     ("TMS",     "T"),
+    "LMS":     ("MS",      ""),
+    "PTLM":    ("PTLM",    "PT"),
+    "PTLS":    ("PTLS",    "PT"),
+    "PTMS":    ("PTMS",    "PT"),
+    "PLMS":    ("PLMS",    "P"),
+    "TLMS":    ("TLMS",    "T"),
+    "PTLMS":   ("PTLMS",   "PT"),
+}  # fmt: skip
+"""Written by hand: what each of the 32 combinations of grants opens. L and S only widen others."""
+
+
+def of(letters: str) -> frozenset[Purpose]:
+    return frozenset(LETTERS[letter] for letter in letters)
+
+
+def opened(facts: SubjectFacts, policy: Policy = POLICY, *, gpc: bool = False, at: datetime = AT) -> frozenset[Purpose]:
+    return frozenset(p for p in Purpose if effective(facts, p, at=at, policy=policy, gpc=gpc).allowed)
+
+
+def test_the_hand_written_table_has_every_combination_once() -> None:
+    assert len(TABLE) == 32
+    assert {of(granted) for granted in TABLE} == {
+        frozenset(subset) for size in range(6) for subset in combinations(Purpose, size)
+    }
+
+
+@pytest.mark.parametrize("granted", TABLE)
+def test_what_grants_open_is_what_the_hand_written_table_says(granted: str) -> None:
+    facts = replace(ADULT, consents=dict.fromkeys(of(granted), GIVEN))
+    without_signal, with_signal = TABLE[granted]
+    assert opened(facts) == of(without_signal)
+    assert opened(facts, gpc=True) == of(with_signal)
+    seen_later = replace(facts, gpc_at=GIVEN.event_time + timedelta(hours=1))
+    assert opened(seen_later) == of(with_signal), "a device without the header is bound by the one that sent it"
+    answered = replace(facts, gpc_at=GIVEN.event_time - timedelta(hours=1))
+    assert opened(answered) == opened(answered, gpc=True) == of(without_signal), "given after the signal was seen"
+
+
+NOTHING_OPENS: dict[str, tuple[dict[str, Any], Policy]] = {
+    "objected": ({"objected": True}, POLICY),
+    "restricted": ({"restricted": True}, POLICY),
+    **{f"age {band}": ({"age_band": band}, POLICY) for band in ("unknown", "u13", "13_15", "16_17")},
+    **{f"age {band}, adults only": ({"age_band": band}, Policy(unknown_age="adult")) for band in ("u13", "16_17")},
+    "erasing": ({"state": "erasing"}, POLICY),
+    "erased": ({"state": "erased"}, POLICY),
+    "no notice": ({}, Policy(notices={})),
+    "notice changed": ({}, CHANGED_NOTICE),
+    "gpc, strict": ({"gpc_at": AT}, Policy(gpc_strict=True)),
+    **{f"consent {state}": ({"said": state}, POLICY) for state in ConsentState if state is not ConsentState.GIVEN},
+}
+
+
+@pytest.mark.parametrize("case", NOTHING_OPENS)
+def test_no_combination_of_grants_opens_anything_where_the_person_or_the_shop_closes_it(case: str) -> None:
+    changes, policy = NOTHING_OPENS[case]
+    consent = replace(GIVEN, state=changes.get("said", ConsentState.GIVEN))
+    facts = {name: value for name, value in changes.items() if name != "said"}
+    for granted in TABLE:
+        everything = replace(ADULT, consents=dict.fromkeys(of(granted), consent), **facts)
+        assert opened(everything, policy) == frozenset(), granted
+    expired = replace(ADULT, consents=dict.fromkeys(Purpose, GIVEN))
+    assert opened(expired, at=AT + timedelta(days=1)) == frozenset()
+
+
+@pytest.mark.parametrize("purpose", [IN_STORE, SENSITIVE])
+def test_a_purpose_that_only_widens_others_ends_with_the_last_of_them(purpose: Purpose) -> None:
+    ended = replace(GIVEN, state=ConsentState.WITHDRAWN)
+    for wide in PURPOSE_RULES[purpose].requires:
+        facts = replace(ADULT, consents={purpose: GIVEN, wide: GIVEN})
+        assert effective(facts, purpose, at=AT, policy=POLICY).allowed
+        facts = replace(ADULT, consents={purpose: GIVEN, wide: ended})
+        assert not effective(facts, purpose, at=AT, policy=POLICY).allowed
+    facts = replace(ADULT, consents={purpose: GIVEN, ON_SITE: ended})
+    assert effective(facts, purpose, at=AT, policy=POLICY).reason is Reason.WITHDRAWN
+
+
+def test_a_yes_after_the_signal_wins_for_its_own_purpose_alone() -> None:
+    later = replace(GIVEN, event_time=AT)
+    given = {ON_SITE: GIVEN, IN_STORE: later, SENSITIVE: GIVEN, Purpose.EMAIL_CAMPAIGN: GIVEN}
+    facts = replace(ADULT, consents=given, gpc_at=AT - timedelta(hours=1))
+    for gpc in (False, True):
+        assert opened(facts, gpc=gpc) == {ON_SITE, IN_STORE}
+        assert opened(facts, Policy(gpc_strict=True), gpc=gpc) == frozenset(), "on-site itself has no later yes"
 
 
 @pytest.mark.parametrize("state", list(ConsentState))
 @pytest.mark.parametrize("purpose", PURPOSES)
 def test_only_a_given_consent_allows(state: ConsentState, purpose: Purpose) -> None:
-    decision = effective(saying(replace(GIVEN, state=state), purpose), purpose, at=AT, policy=POLICY)
+    facts = replace(ADULT, consents={**dict.fromkeys(Purpose, GIVEN), purpose: replace(GIVEN, state=state)})
+    decision = effective(facts, purpose, at=AT, policy=POLICY)
     expected = {
         ConsentState.GIVEN: Reason.OK,
         ConsentState.WITHDRAWN: Reason.WITHDRAWN,
@@ -117,7 +224,7 @@ def test_a_grant_ends_at_the_very_moment_it_expires() -> None:
 @pytest.mark.parametrize("purpose", PURPOSES)
 @pytest.mark.parametrize("strict", [False, True])
 def test_gpc_denies_what_shares_data_and_in_strict_mode_everything(purpose: Purpose, strict: bool) -> None:
-    facts = saying(purpose=purpose)
+    facts = replace(ADULT, consents=dict.fromkeys(Purpose, GIVEN))
     decision = effective(facts, purpose, at=AT, policy=Policy(gpc_strict=strict), gpc=True)
     shares = purpose in {Purpose.LINK_IN_STORE, Purpose.EMAIL_CAMPAIGN, Purpose.SENSITIVE_CATEGORIES}
     assert decision.allowed is not (shares or strict)
@@ -136,6 +243,8 @@ def test_a_use_that_rests_on_several_purposes_needs_them_all() -> None:
     assert effective_all(both, till, at=AT, policy=POLICY) == Decision(True, Reason.OK)
     assert effective_all(saying(), till, at=AT, policy=POLICY) == Decision(False, Reason.NO_CONSENT)
     assert effective_all(both, till, at=AT, policy=POLICY, gpc=True).reason is Reason.GPC
+    seen = replace(both, gpc_at=AT)
+    assert effective_all(seen, till, at=AT, policy=POLICY).reason is Reason.GPC
     assert not effective_all(both, (), at=AT, policy=POLICY).allowed
 
 
@@ -146,7 +255,7 @@ CONSENTS = st.builds(
     purpose_version=st.integers(0, 2),
     notice_id=st.sampled_from([NOTICE.notice_id, "other"]),
     notice_version=st.integers(0, 2),
-    event_time=st.just(AT),
+    event_time=st.sampled_from([AT - timedelta(2), AT]),
     expires_at=st.none() | st.sampled_from([AT - timedelta(1), AT, AT + timedelta(1)]),
 )
 FACTS = st.builds(
@@ -156,6 +265,7 @@ FACTS = st.builds(
     state=st.sampled_from(["active", "erasing", "erased"]),
     objected=st.booleans(),
     restricted=st.booleans(),
+    gpc_at=st.none() | st.just(AT - timedelta(1)),
 )
 POLICIES = st.builds(
     Policy,
@@ -167,21 +277,27 @@ POLICIES = st.builds(
 
 @given(facts=FACTS, purpose=st.sampled_from(PURPOSES), policy=POLICIES, gpc=st.booleans())
 def test_allowed_means_that_every_test_holds(facts: SubjectFacts, purpose: Purpose, policy: Policy, gpc: bool) -> None:
-    consents: Mapping[Purpose, Consent] = facts.consents
-    consent, notice = consents.get(purpose), policy.notices.get(NOTICE.notice_id)
-    rule = PURPOSE_RULES[purpose]
-    tests = [
-        consent is not None and consent.state == "given",
-        consent is not None and consent.notice_id == NOTICE.notice_id,
-        consent is not None and notice is not None and consent.notice_version >= notice.oldest_valid,
-        consent is not None and consent.purpose_version == rule.version,
-        consent is not None and (consent.expires_at is None or consent.expires_at > AT),
-        not facts.objected,
-        not facts.restricted,
-        facts.age_band == "adult" or (facts.age_band == "unknown" and policy.unknown_age == "adult"),
-        facts.state == "active",
-        not (gpc and (rule.gpc_denies or policy.gpc_strict)),
-    ]
+    def holds(purpose: Purpose) -> bool:
+        consent, notice = facts.consents.get(purpose), policy.notices.get(NOTICE.notice_id)
+        rule = PURPOSE_RULES[purpose]
+        signalled = gpc or facts.gpc_at is not None
+        return all(
+            [
+                consent is not None and consent.state == "given",
+                consent is not None and consent.notice_id == NOTICE.notice_id,
+                consent is not None and notice is not None and consent.notice_version >= notice.oldest_valid,
+                consent is not None and consent.purpose_version == rule.version,
+                consent is not None and (consent.expires_at is None or consent.expires_at > AT),
+                not facts.objected,
+                not facts.restricted,
+                facts.age_band == "adult" or (facts.age_band == "unknown" and policy.unknown_age == "adult"),
+                facts.state == "active",
+                not rule.requires or any(holds(wide) for wide in rule.requires),
+                not (signalled and (rule.gpc_denies or policy.gpc_strict))
+                or (consent is not None and facts.gpc_at is not None and consent.event_time >= facts.gpc_at),
+            ]
+        )
+
     decision = effective(facts, purpose, at=AT, policy=policy, gpc=gpc)
-    assert decision.allowed is all(tests)
+    assert decision.allowed is holds(purpose)
     assert (decision.reason is Reason.OK) is decision.allowed

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Engine, event, update
 
 from considerate.consent.decision import NOBODY, Policy, Reason, effective
-from considerate.consent.facts import read_facts
+from considerate.consent.facts import gpc_evidence, read_facts, remember_gpc
 from considerate.consent.ledger import grant, withdraw
 from considerate.consent.notices import current_notice
 from considerate.consent.projection import read_current
@@ -73,3 +73,35 @@ def test_what_a_later_version_wrote_allows_nothing(engine: Engine, keys: Keys, a
         _, facts = read_facts(conn, keys.lookup("anna"))
     assert list(facts.consents) == [Purpose.TRAIN_MODELS]
     assert effective(facts, Purpose.TRAIN_MODELS, at=AT, policy=Policy()).reason is Reason.NO_CONSENT
+
+
+def test_the_first_privacy_signal_of_an_account_is_a_fact_and_raises_its_epoch(
+    engine: Engine, keys: Keys, adults: list[bytes]
+) -> None:
+    with writing(engine) as conn:
+        assert remember_gpc(conn, adults[0], at=AT)
+        assert not remember_gpc(conn, adults[0], at=AT + timedelta(days=1))
+    with reading(engine) as conn:
+        who, facts = read_facts(conn, keys.lookup("anna"))
+        _, others = read_facts(conn, keys.lookup("ben"))
+    assert who is not None
+    assert (facts.gpc_at, who.consent_epoch) == (AT, 1)
+    assert others.gpc_at is None
+
+
+def test_of_somebody_who_is_being_erased_no_signal_is_noted(engine: Engine, adults: list[bytes]) -> None:
+    with writing(engine) as conn:
+        conn.execute(update(subject).where(subject.c.subject_ref == adults[0]).values(state="erasing"))
+        assert not remember_gpc(conn, adults[0], at=AT)
+
+
+def test_a_yes_against_the_signal_says_so_and_no_other_does(engine: Engine, adults: list[bytes]) -> None:
+    def says(purpose: Purpose, policy: Policy) -> object:
+        return gpc_evidence(conn, adults[0], purpose, policy)
+
+    with writing(engine) as conn:
+        assert says(Purpose.LINK_IN_STORE, Policy()) is None
+        remember_gpc(conn, adults[0], at=AT)
+        assert says(Purpose.LINK_IN_STORE, Policy()) == {"conflicts_with_gpc": True}
+        assert says(Purpose.TRAIN_MODELS, Policy()) is None
+        assert says(Purpose.TRAIN_MODELS, Policy(gpc_strict=True)) == {"conflicts_with_gpc": True}

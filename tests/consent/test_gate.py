@@ -1,7 +1,7 @@
 """The gate: who and what gets through, against a plain restatement of the rules."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, insert, select, update
 
 from considerate.consent.decision import ConsentState, Policy
 from considerate.consent.events import ConsentEvent
@@ -24,7 +24,7 @@ from considerate.settings.data import ConsentConfig
 from considerate.store.engine import reading, writing
 from considerate.store.keys import Keys
 from considerate.store.subjects import ensure_subjects
-from considerate.store.tables import subject
+from considerate.store.tables import event_exclusion, subject, to_micros
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LEDGER = ConsentConfig()
@@ -32,8 +32,10 @@ ASSUMED = LEDGER.model_copy(update={"source": "assumed", "k_item": 1})
 ONLINE, STORE = 0, 1
 
 
-def rows(*said: tuple[str, str, int]) -> Interactions:
-    """Interactions of (customer, item, channel)."""
+def rows(
+    *said: tuple[str, str, int], bought: Sequence[datetime | None] = (), lines: Sequence[str | None] = ()
+) -> Interactions:
+    """Interactions of (customer, item, channel), with their times and order lines where a test looks at these."""
     columns: dict[str, list[Any]] = {name: [None] * len(said) for name in SCHEMA.names}
     columns |= {
         "customer_id": [customer for customer, _, _ in said],
@@ -41,6 +43,8 @@ def rows(*said: tuple[str, str, int]) -> Interactions:
         "channel": [channel for _, _, channel in said],
         "kind": [0] * len(said),
         "event_id": [f"e{number}" for number in range(len(said))],
+        "timestamp": list(bought) or [None] * len(said),
+        "order_line": list(lines) or [None] * len(said),
     }
     return Interactions(pa.table(columns, schema=SCHEMA), LoadReport("test", len(said), len(said)))
 
@@ -61,6 +65,19 @@ def allow(engine: Engine, keys: Keys, ref: bytes, *purposes: Purpose) -> None:
             grant(conn, keys, ref, purpose, notice=current_notice(), at=AT, policy=Policy())
 
 
+def change(engine: Engine, ref: bytes, **columns: Any) -> None:
+    """Write into the row of a subject."""
+    with writing(engine) as conn:
+        conn.execute(update(subject).where(subject.c.subject_ref == ref).values(**columns))
+
+
+def exclude(engine: Engine, *lines: tuple[bytes, str]) -> None:
+    """Let customers say that they do not want purchases to count."""
+    made = [{"subject_ref": ref, "order_line": line, "reason": "gift", "excluded_at": 0} for ref, line in lines]
+    with writing(engine) as conn:
+        conn.execute(insert(event_exclusion), made)
+
+
 def test_only_rows_of_those_who_allow_training_get_through(engine: Engine, keys: Keys, adults: list[bytes]) -> None:
     allow(engine, keys, adults[0], Purpose.TRAIN_MODELS)
     allow(engine, keys, adults[1], Purpose.PERSONALISE_ONSITE, Purpose.LINK_IN_STORE)
@@ -71,8 +88,8 @@ def test_only_rows_of_those_who_allow_training_get_through(engine: Engine, keys:
     snapshot = snapshot_from_ledger(engine, keys, AT, Policy())
     consented, report = keep_consented(said, snapshot, config=LEDGER, at=AT)
     assert kept(consented) == [("anna", "a", ONLINE)]
-    assert report.customers_left_out == {"no_consent": 2, "withdrawn": 1}
-    assert report.rows_left_out == {"no_consent": 2, "withdrawn": 1}
+    assert report.customers_left_out == {"absent": 2, "withdrawn": 1}
+    assert report.rows_left_out == {"absent": 2, "withdrawn": 1}
     assert (report.customers_total, report.customers_kept, report.rows_total, report.rows_kept) == (4, 1, 4, 1)
     with reading(engine) as conn:
         assert (report.ledger_seq, report.ledger_head) == (5, head(conn).hash.hex())
@@ -99,7 +116,7 @@ def test_sensitive_rows_need_the_explicit_switch_too(engine: Engine, keys: Keys,
     snapshot = snapshot_from_ledger(engine, keys, AT, Policy())
     consented, report = keep_consented(said, snapshot, config=LEDGER, at=AT, sensitive_items={"pill", "unsold"})
     assert kept(consented) == [("ben", "pill", ONLINE), ("anna", "a", ONLINE)]
-    assert report.rows_left_out == {"no_consent": 1, "sensitive_item": 1}
+    assert report.rows_left_out == {"absent": 1, "sensitive": 1}
     assert_adds_up(report)
 
 
@@ -110,8 +127,8 @@ def test_a_row_that_breaks_several_rules_counts_under_the_first(
     said = rows(("anna", "pill", STORE), ("anna", "pill", ONLINE), ("dora", "pill", STORE))
     snapshot = snapshot_from_ledger(engine, keys, AT, Policy())
     _, report = keep_consented(said, snapshot, config=LEDGER, at=AT, sensitive_items={"pill"})
-    assert report.rows_left_out == {"no_consent": 1, "link_in_store": 1, "sensitive_item": 1}
-    assert report.customers_left_out == {"no_consent": 1, "link_in_store": 1}
+    assert report.rows_left_out == {"absent": 1, "link_in_store": 1, "sensitive": 1}
+    assert report.customers_left_out == {"absent": 1, "link_in_store": 1}
     assert_adds_up(report)
 
 
@@ -121,7 +138,7 @@ def test_rows_of_the_store_are_judged_by_subject_reference(engine: Engine, keys:
     snapshot = snapshot_from_ledger(engine, keys, AT, Policy())
     consented, report = keep_consented(said, snapshot, config=LEDGER, at=AT)
     assert kept(consented) == [(adults[0].hex(), "a", ONLINE)]
-    assert report.customers_left_out == {"no_consent": 2}
+    assert report.customers_left_out == {"absent": 2}
 
 
 def test_a_shop_may_use_hexadecimal_ids_of_its_own(engine: Engine, keys: Keys) -> None:
@@ -133,6 +150,88 @@ def test_a_shop_may_use_hexadecimal_ids_of_its_own(engine: Engine, keys: Keys) -
     snapshot = snapshot_from_ledger(engine, keys, AT, Policy())
     consented, _ = keep_consented(rows(*((id_, "a", ONLINE) for id_ in odd)), snapshot, config=LEDGER, at=AT)
     assert [customer for customer, _, _ in kept(consented)] == ["0" * 32, "z" * 32]
+
+
+def test_purchases_a_customer_took_out_do_not_count_and_others_of_hers_do(
+    engine: Engine, keys: Keys, adults: list[bytes]
+) -> None:
+    allow(engine, keys, adults[0], Purpose.TRAIN_MODELS)
+    allow(engine, keys, adults[1], Purpose.TRAIN_MODELS)
+    exclude(engine, (adults[0], "gift"), (adults[1], "own"), (adults[2], "other"))
+    said = rows(
+        ("anna", "a", ONLINE), (adults[0].hex(), "b", ONLINE), ("ben", "a", ONLINE), ("anna", "c", ONLINE),
+        lines=["gift", "own", "gift", None],
+    )  # fmt: skip
+    snapshot = snapshot_from_ledger(engine, keys, AT, Policy())
+    consented, report = keep_consented(said, snapshot, config=LEDGER, at=AT)
+    assert kept(consented) == [(adults[0].hex(), "b", ONLINE), ("ben", "a", ONLINE), ("anna", "c", ONLINE)]
+    assert report.rows_left_out == {"customer_excluded": 1}
+
+
+def test_rows_past_retention_are_not_learnt_from(engine: Engine, keys: Keys, adults: list[bytes]) -> None:
+    allow(engine, keys, adults[0], Purpose.TRAIN_MODELS)
+    oldest = AT - timedelta(days=730)
+    said = rows(
+        ("anna", "kept", ONLINE), ("anna", "old", ONLINE), ("anna", "timeless", ONLINE),
+        bought=[oldest, oldest - timedelta(microseconds=1), None],
+    )  # fmt: skip
+    consented, report = keep_consented(said, snapshot_from_ledger(engine, keys, AT, Policy()), config=LEDGER, at=AT)
+    assert [item for _, item, _ in kept(consented)] == ["kept", "timeless"]
+    assert (report.rows_left_out, report.tags()["consent.events_days"]) == ({"retention": 1}, "730")
+    _, assumed = keep_consented(said, snapshot_assumed(), config=ASSUMED, at=AT)
+    assert (assumed.rows_left_out, assumed.tags()["consent.events_days"]) == ({}, "none")
+
+
+def test_a_customer_who_objects_or_is_restricted_erased_or_a_minor_is_left_out_at_once(
+    engine: Engine, keys: Keys
+) -> None:
+    names = ["objecting", "restricted", "erasing", "minor", "fine"]
+    with writing(engine) as conn:
+        refs = ensure_subjects(conn, keys, names, age_bands=dict.fromkeys(names, "adult"))
+    for name in names:
+        allow(engine, keys, refs[name], Purpose.TRAIN_MODELS)
+    ahead = to_micros(AT + timedelta(minutes=5))  # another machine's clock
+    change(engine, refs["objecting"], objected_at=ahead)
+    change(engine, refs["restricted"], restricted_at=ahead)
+    change(engine, refs["erasing"], state="erasing")
+    change(engine, refs["minor"], age_band="16_17")
+    said = rows(*((name, "a", ONLINE) for name in names))
+    consented, report = keep_consented(said, snapshot_from_ledger(engine, keys, AT, Policy()), config=LEDGER, at=AT)
+    assert kept(consented) == [("fine", "a", ONLINE)]
+    assert report.customers_left_out == {"objected": 1, "restricted": 1, "erased": 1, "minor": 1}
+    assert_adds_up(report)
+
+
+def test_a_privacy_signal_takes_till_rows_out_and_where_it_is_strict_the_customer(
+    engine: Engine, keys: Keys, adults: list[bytes]
+) -> None:
+    allow(engine, keys, adults[0], Purpose.TRAIN_MODELS, Purpose.LINK_IN_STORE)
+    change(engine, adults[0], gpc_at=to_micros(AT + timedelta(days=1)))
+    later = AT + timedelta(days=2)
+    said = rows(("anna", "a", ONLINE), ("anna", "b", STORE))
+    _, report = keep_consented(said, snapshot_from_ledger(engine, keys, later, Policy()), config=LEDGER, at=later)
+    assert report.rows_left_out == {"link_in_store": 1}
+    strict = LEDGER.model_copy(update={"gpc_strict": True})
+    snapshot = snapshot_from_ledger(engine, keys, later, Policy(gpc_strict=True))
+    _, report = keep_consented(said, snapshot, config=strict, at=later)
+    assert report.customers_left_out == {"gpc": 1}
+
+
+def test_the_digest_can_be_computed_anew_from_a_position_and_tells_sets_of_people_apart(
+    engine: Engine, keys: Keys, adults: list[bytes]
+) -> None:
+    allow(engine, keys, adults[0], Purpose.TRAIN_MODELS)
+    digest = snapshot_from_ledger(engine, keys, AT, Policy()).digest
+    allow(engine, keys, adults[1], Purpose.PERSONALISE_ONSITE)
+    assert snapshot_from_ledger(engine, keys, AT, Policy()).digest == digest, "says nothing about training"
+    allow(engine, keys, adults[0], Purpose.LINK_IN_STORE)
+    wider = snapshot_from_ledger(engine, keys, AT, Policy()).digest
+    allow(engine, keys, adults[1], Purpose.TRAIN_MODELS)
+    assert len({digest, wider, snapshot_from_ledger(engine, keys, AT, Policy()).digest}) == 3
+    assert snapshot_from_ledger(engine, keys, AT, Policy(), seq=1).digest == digest
+    assert snapshot_from_ledger(engine, keys, AT, Policy(), seq=3).digest == wider
+    other = Keys.from_master(bytes(reversed(range(32))))
+    assert snapshot_from_ledger(engine, other, AT, Policy(), seq=1).digest != digest, "without the keys it says nothing"
 
 
 def test_assumed_consent_reads_no_store_and_still_leaves_sensitive_rows_out() -> None:
@@ -208,44 +307,71 @@ ACTS = st.lists(
     max_size=20,
 )
 ROWS = st.lists(
-    st.tuples(st.sampled_from([*PEOPLE, "nobody"]), st.sampled_from(["a", "pill"]), st.sampled_from([ONLINE, STORE])),
+    st.tuples(
+        st.sampled_from([*PEOPLE, "nobody"]),
+        st.sampled_from(["a", "pill"]),
+        st.sampled_from([ONLINE, STORE]),
+        st.sampled_from([1, 730, 731]),  # days ago
+        st.sampled_from(["own", "gift", None]),  # order line
+    ),
     max_size=15,
 )
+RIGHTS = st.lists(st.sampled_from(["", "", "objected", "restricted", "erased"]), min_size=5, max_size=5)
+GIFTS = st.sets(st.sampled_from(PEOPLE), max_size=2)
 
 
-def oracle(acts: Sequence[Any], row: tuple[str, str, int], unknown_age: str) -> str | None:
+def oracle(acts: Sequence[Any], row: Any, rights: Sequence[str], gifts: Set[str], unknown_age: str) -> str | None:
     """Why `row` stays out, from the acts alone; None if it gets through."""
-    customer, item, channel = row
+    customer, item, channel, days_ago, line = row
 
     def reason(purpose: Purpose) -> str | None:
         own = [act for act in acts if customer != "nobody" and PEOPLE[act[0]] == customer and act[1] is purpose]
         if not own:
-            return "no_consent"
+            return "absent"
         _, _, state, days, shown = own[-1]
         if state is not ConsentState.GIVEN:
             named = {"withdrawn": "withdrawn", "expired": "expired", "superseded": "notice_changed"}
-            return named.get(state.value, "no_consent")
+            return named.get(state.value, "absent")
         if shown.notice_id == "terms":
             return "notice_changed"
         if days == 900:
             return "expired"
+        if right := rights[PEOPLE.index(customer)]:
+            return right
         band = BANDS[PEOPLE.index(customer)]
-        return None if band == "adult" or (band == "unknown" and unknown_age == "adult") else "minor_or_age_unknown"
+        return None if band == "adult" or (band == "unknown" and unknown_age == "adult") else "minor"
 
-    if (why := reason(Purpose.TRAIN_MODELS)) is not None:
-        return why
-    if channel == STORE and reason(Purpose.LINK_IN_STORE) is not None:
-        return "link_in_store"
-    if item == "pill" and reason(Purpose.SENSITIVE_CATEGORIES) is not None:
-        return "sensitive_item"
-    return None
+    erased = customer in PEOPLE and rights[PEOPLE.index(customer)] == "erased"
+    if erased and any(PEOPLE[act[0]] == customer for act in acts):
+        return "erased"
+    rules = {
+        "retention": days_ago == 731,
+        "customer_excluded": customer in gifts and line == "gift",
+        "link_in_store": channel == STORE and reason(Purpose.LINK_IN_STORE) is not None,
+        "sensitive": item == "pill" and reason(Purpose.SENSITIVE_CATEGORIES) is not None,
+    }
+    return reason(Purpose.TRAIN_MODELS) or next((rule for rule, holds in rules.items() if holds), None)
 
 
 @pytest.mark.slow
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(acts=ACTS, said=ROWS, share=st.floats(0, 1), unknown_age=st.sampled_from(["deny", "adult"]))
+@given(
+    acts=ACTS,
+    said=ROWS,
+    share=st.floats(0, 1),
+    rights=RIGHTS,
+    gifts=GIFTS,
+    unknown_age=st.sampled_from(["deny", "adult"]),
+)
 def test_what_gets_through_equals_a_brute_force_reading_of_the_ledger(  # noqa: PLR0917 - hypothesis calls it
-    engine: Engine, keys: Keys, acts: list[Any], said: list[tuple[str, str, int]], share: float, unknown_age: Any
+    engine: Engine,
+    keys: Keys,
+    acts: list[Any],
+    said: list[Any],
+    share: float,
+    rights: list[str],
+    gifts: set[str],
+    unknown_age: Any,
 ) -> None:
     # Customers of this example: ids of their own, so that each example starts from an empty record.
     with writing(engine) as conn:
@@ -258,17 +384,27 @@ def test_what_gets_through_equals_a_brute_force_reading_of_the_ledger(  # noqa: 
             for who, purpose, state, days, shown in acts
         ]
         append_many(conn, keys, events, at=AT)
+    for ref, right in zip(refs, rights, strict=True):
+        if right:
+            change(engine, ref, **({"state": "erasing"} if right == "erased" else {f"{right}_at": to_micros(AT)}))
+    if gifts:
+        exclude(engine, *((refs[PEOPLE.index(name)], "gift") for name in gifts))
     counted = round(share * len(acts))
     snapshot = snapshot_from_ledger(engine, keys, AT, Policy(unknown_age=unknown_age), seq=start + counted)
     config = LEDGER.model_copy(update={"unknown_age": unknown_age})
-    own = [(customer if customer == "nobody" else f"{serial} {customer}", item, ch) for customer, item, ch in said]
-    consented, report = keep_consented(rows(*own), snapshot, config=config, at=AT, sensitive_items={"pill"})
+    own = [(customer if customer == "nobody" else f"{serial} {customer}", *rest) for customer, *rest in said]
+    offered = rows(
+        *((customer, item, channel) for customer, item, channel, *_ in own),
+        bought=[AT - timedelta(days=row[3]) for row in own],
+        lines=[row[4] for row in own],
+    )
+    consented, report = keep_consented(offered, snapshot, config=config, at=AT, sensitive_items={"pill"})
 
-    whys = [oracle(acts[:counted], row, unknown_age) for row in said]
-    assert kept(consented) == [row for row, why in zip(own, whys, strict=True) if why is None]
+    whys = [oracle(acts[:counted], row, rights, gifts, unknown_age) for row in said]
+    assert kept(consented) == [tuple(row[:3]) for row, why in zip(own, whys, strict=True) if why is None]
     assert report.rows_left_out == Counter(why for why in whys if why is not None)
     through = {row[0] for row, why in zip(said, whys, strict=True) if why is None}
     assert report.customers_kept == len(through)
-    assert report.customers_total == len({customer for customer, _, _ in said})
+    assert report.customers_total == len({row[0] for row in said})
     assert report.ledger_seq == start + counted
     assert_adds_up(report)

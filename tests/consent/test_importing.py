@@ -2,26 +2,29 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from traceback import format_exception
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, update
 
 from considerate.consent.decision import ConsentState, Policy, Reason, effective
-from considerate.consent.facts import read_facts
+from considerate.consent.facts import read_facts, remember_gpc
 from considerate.consent.importing import ImportReport, import_consents
 from considerate.consent.ledger import grant, head, verify, withdraw
+from considerate.consent.minors import end_grants_of_minors
 from considerate.consent.notices import NOTICE, current_notice
 from considerate.consent.projection import projection, replay
 from considerate.consent.purposes import Purpose
 from considerate.consent.records import RULES
+from considerate.consent.shredding import record_erasure, shred
 from considerate.errors import ConsentError, DataError
 from considerate.store.engine import reading, writing
 from considerate.store.keys import Keys, unseal
 from considerate.store.subjects import ensure_subjects, find_subject, subject_keys
-from considerate.store.tables import consent_event, consent_evidence
+from considerate.store.tables import consent_event, consent_evidence, subject
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 GOOD = {
@@ -49,7 +52,8 @@ def written(folder: Path, *rows: dict[str, str], name: str = "consents.csv") -> 
 
 
 def imported(engine: Engine, keys: Keys, path: Path, **more: Any) -> ImportReport:
-    return import_consents(path, engine, keys, at=AT, quarantine=path.parent / "quarantine", **more)
+    given = {"at": AT, "quarantine": path.parent / "quarantine", "policy": Policy()}
+    return import_consents(path, engine, keys, **{**given, **more})
 
 
 def reason(engine: Engine, keys: Keys, customer: str, purpose: Purpose = Purpose.TRAIN_MODELS) -> Reason:
@@ -86,15 +90,59 @@ def test_the_same_file_again_adds_nothing(engine: Engine, keys: Keys, tmp_path: 
     assert again.head == first.head
 
 
+def test_after_an_erasure_nothing_in_the_ledger_can_be_worked_out_from_the_file(
+    engine: Engine, keys: Keys, tmp_path: Path
+) -> None:
+    path = written(tmp_path, GOOD)
+    imported(engine, keys, path)
+    with writing(engine) as conn:
+        before = conn.execute(select(consent_event)).one()
+        record_erasure(conn, keys, before.subject_ref, at=AT)
+        conn.execute(update(subject).values(state="erasing"))
+        shred(conn, before.subject_ref)
+    # The same words under the same master key, of somebody new: another id.
+    assert imported(engine, keys, path).recorded == {"given": 1}
+    with reading(engine) as conn:
+        ids = conn.execute(select(consent_event.c.event_id)).scalars().all()
+    assert len(set(ids)) == 3
+
+
+def test_a_yes_after_a_privacy_signal_says_that_it_overrides_it(engine: Engine, keys: Keys, tmp_path: Path) -> None:
+    with writing(engine) as conn:
+        ref = ensure_subjects(conn, keys, ["7"])["7"]
+        remember_gpc(conn, ref, at=datetime(2026, 2, 1, tzinfo=UTC))
+    said = [
+        row(purpose="email_campaign"),
+        row(purpose="link_in_store", event_time="2026-01-01"),
+        row(purpose="train_models"),
+        row(purpose="sensitive_categories", state="refused"),
+    ]
+    imported(engine, keys, written(tmp_path, *said))
+    imported(
+        engine,
+        keys,
+        written(tmp_path, row(purpose="personalise_onsite"), name="strict.csv"),
+        policy=Policy(gpc_strict=True),
+    )
+    with reading(engine) as conn:
+        key = subject_keys(conn, keys, [ref])[ref]
+        query = select(consent_event.c.purpose_id, consent_event.c.event_id, consent_evidence.c.sealed)
+        rows = conn.execute(query.join_from(consent_event, consent_evidence)).all()
+    conflicts = {
+        purpose for purpose, event_id, sealed in rows if b'"conflicts_with_gpc":true' in unseal(key, sealed, event_id)
+    }
+    assert conflicts == {"email_campaign", "personalise_onsite"}
+
+
 def test_a_later_choice_stands_against_an_older_file(engine: Engine, keys: Keys, tmp_path: Path) -> None:
     with writing(engine) as conn:
         ref = ensure_subjects(conn, keys, ["7"], age_bands={"7": "adult"})["7"]
         grant(conn, keys, ref, Purpose.TRAIN_MODELS, notice=current_notice(), at=AT, policy=Policy())
         withdraw(conn, keys, ref, Purpose.TRAIN_MODELS, at=AT)
-    report = imported(engine, keys, written(tmp_path, GOOD, row(purpose="link_in_store")))
+    report = imported(engine, keys, written(tmp_path, GOOD, row(purpose="email_campaign")))
     assert (report.recorded, report.older) == ({"given": 1}, 1)
     assert reason(engine, keys, "7") is Reason.WITHDRAWN
-    assert reason(engine, keys, "7", Purpose.LINK_IN_STORE) is Reason.OK
+    assert reason(engine, keys, "7", Purpose.EMAIL_CAMPAIGN) is Reason.OK
 
 
 def test_a_customers_history_is_recorded_in_its_order(engine: Engine, keys: Keys, tmp_path: Path) -> None:
@@ -130,7 +178,7 @@ REJECTED = {
     "no_customer": row(customer_id=" "),
     "unknown_purpose": row(purpose="Train_Models"),
     "bad_time": row(event_time="0001-01-01T00:00:00+14:00"),
-    "future_time": row(event_time="2026-05-01T12:00:01Z"),
+    "future_time": row(event_time="2026-05-01T12:05:01Z"),
     "unknown_age_band": row(age_band="42"),
     "unknown_notice": row(notice_id="terms"),
     "minor": row(age_band="16_17"),
@@ -151,6 +199,33 @@ def test_a_yes_that_cannot_be_shown_is_left_out_and_kept_for_correction(
     assert table["form"].to_pylist() == [REJECTED[rule]["form"]]
 
 
+def test_a_no_from_a_clock_that_runs_ahead_counts_from_now(engine: Engine, keys: Keys, tmp_path: Path) -> None:
+    imported(engine, keys, written(tmp_path, GOOD))
+    path = written(tmp_path, row(state="withdrawn", event_time="2027-01-01"), name="ahead.csv")
+    assert imported(engine, keys, path).recorded == {"withdrawn": 1}
+    assert reason(engine, keys, "7") is Reason.WITHDRAWN
+    # Known by what it said, and so not recorded again although the time has moved on.
+    assert imported(engine, keys, path, at=AT + timedelta(hours=1)).repeated == 1
+    with reading(engine) as conn:
+        times = conn.execute(select(consent_event.c.event_time).order_by(consent_event.c.seq)).scalars().all()
+    assert times[-1] == AT.timestamp() * 1e6
+
+
+def test_a_yes_from_a_clock_a_few_minutes_ahead_counts_from_now(engine: Engine, keys: Keys, tmp_path: Path) -> None:
+    path = written(tmp_path, row(event_time="2026-05-01T12:05:00Z"))
+    assert imported(engine, keys, path).recorded == {"given": 1}
+    assert imported(engine, keys, path, at=AT + timedelta(seconds=1)).repeated == 1
+    with reading(engine) as conn:
+        event = conn.execute(select(consent_event)).one()
+    assert event.event_time == AT.timestamp() * 1e6
+    assert event.expires_at == (AT + timedelta(days=730)).timestamp() * 1e6
+    # A withdrawal by the shop's own clock, a moment later, is the later word.
+    with writing(engine) as conn:
+        withdraw(conn, keys, event.subject_ref, Purpose.TRAIN_MODELS, at=AT + timedelta(seconds=1))
+    assert imported(engine, keys, path, at=AT + timedelta(minutes=10)).repeated == 1
+    assert reason(engine, keys, "7") is Reason.WITHDRAWN
+
+
 @pytest.mark.parametrize("time", ["yesterday", "", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59-14:00"])
 def test_a_yes_at_no_possible_time_is_left_out(engine: Engine, keys: Keys, tmp_path: Path, time: str) -> None:
     assert imported(engine, keys, written(tmp_path, row(event_time=time))).rejected == {"bad_time": 1}
@@ -169,8 +244,57 @@ def test_a_yes_left_out_because_a_minor_gave_it_still_says_that_she_is_one(
     """Else an unknown age, which some shops count as adult, would let her other grants stand."""
     rows = [row(age_band="16_17", purpose="personalise_onsite"), row(age_band="")]
     report = imported(engine, keys, written(tmp_path, *(rows if minor_first else rows[::-1])))
-    assert (report.recorded, report.rejected) == ({"given": 1}, {"minor": 1})
+    assert (report.rows, report.recorded, report.rejected) == (2, {}, {"minor": 2})
     assert age_band(engine, keys) == "16_17"
+
+
+def later(engine: Engine, keys: Keys, band: str) -> None:
+    """The shop's customer table says another age."""
+    with writing(engine) as conn:
+        refs = ensure_subjects(conn, keys, ["7"], age_bands={"7": band})
+        end_grants_of_minors(conn, keys, list(refs.values()), at=AT)
+
+
+def test_a_yes_of_somebody_known_to_be_a_minor_is_left_out_although_its_row_says_no_age(
+    engine: Engine, keys: Keys, tmp_path: Path
+) -> None:
+    later(engine, keys, "16_17")
+    path = written(tmp_path, row(age_band=""), row(customer_id="8"), row(purpose="email_campaign", state="withdrawn"))
+    report = imported(engine, keys, path)
+    assert (report.rows, report.customers) == (3, 2)
+    assert (report.recorded, report.rejected) == ({"given": 1, "withdrawn": 1}, {"minor": 1})
+    table = pq.read_table(report.quarantine)
+    assert (table["row"].to_pylist(), table["rule"].to_pylist()) == ([1], ["minor"])
+    later(engine, keys, "adult")
+    assert reason(engine, keys, "7") is Reason.NO_CONSENT
+
+
+@pytest.mark.parametrize("said_by_a_file", [True, False])
+def test_what_a_customer_gave_before_she_was_found_to_be_a_minor_does_not_come_back_with_her_birthday(
+    engine: Engine, keys: Keys, tmp_path: Path, said_by_a_file: bool
+) -> None:
+    path = written(tmp_path, GOOD, row(customer_id="8"), row(purpose="personalise_onsite"))
+    imported(engine, keys, path)
+    if said_by_a_file:
+        imported(engine, keys, written(tmp_path, row(purpose="email_campaign", age_band="16_17"), name="found.csv"))
+    else:
+        later(engine, keys, "16_17")
+    with reading(engine) as conn:
+        who = find_subject(conn, keys.lookup("7"))
+        assert who is not None
+        ended = select(consent_event.c.purpose_id, consent_event.c.method, consent_event.c.actor)
+        rows = conn.execute(ended.where(consent_event.c.state == "invalidated").order_by(consent_event.c.seq)).all()
+        assert verify(conn) is None
+        assert projection(conn) == replay(conn)
+    assert [tuple(one) for one in rows] == [("train_models", "admin", "shop"), ("personalise_onsite", "admin", "shop")]
+    later(engine, keys, "16_17")
+    later(engine, keys, "adult")
+    assert reason(engine, keys, "7") is Reason.NO_CONSENT
+    assert imported(engine, keys, path).repeated == 3
+    assert reason(engine, keys, "7") is Reason.NO_CONSENT
+    assert reason(engine, keys, "8") is Reason.OK
+    with reading(engine) as conn:
+        assert len(conn.execute(select(consent_event)).all()) == 5
 
 
 def test_of_what_a_file_says_about_an_age_the_latest_stands_and_not_to_know_is_no_news(
@@ -217,7 +341,8 @@ def test_an_old_file_makes_no_adult_of_someone_since_found_to_be_a_minor(
         ensure_subjects(conn, keys, ["7"], age_bands={"7": "16_17"})
     assert imported(engine, keys, path).repeated == 1
     assert age_band(engine, keys) == "16_17"
-    assert reason(engine, keys, "7") is Reason.MINOR_OR_AGE_UNKNOWN
+    # What the file brought before she was found out is ended now, at the latest.
+    assert reason(engine, keys, "7") is Reason.NO_CONSENT
 
 
 @pytest.mark.parametrize(
@@ -238,7 +363,6 @@ def test_every_rule_is_tried_in_a_test() -> None:
     [
         row(state="revoked"),
         row(state="withdrawn", event_time="?"),
-        row(state="withdrawn", event_time="2027-01-01"),
         row(state="refused", customer_id=""),
         row(state="withdrawn", purpose="Train_Models "),
     ],
@@ -288,13 +412,18 @@ def test_files_that_cannot_be_read_are_named(engine: Engine, keys: Keys, tmp_pat
     with pytest.raises(DataError, match=r"none\.csv: no such file; check the path"):
         imported(engine, keys, tmp_path / "none.csv")
     (tmp_path / "empty.csv").touch()
-    with pytest.raises(DataError, match=r"empty\.csv: not a readable CSV \(UTF-8\) or Parquet file: .*; export it"):
+    with pytest.raises(DataError, match=r"empty\.csv: not a readable CSV .* or Parquet file; export it again"):
         imported(engine, keys, tmp_path / "empty.csv")
+    canary = ",".join([*GOOD.values(), "canary@example.org"])
+    (tmp_path / "more.csv").write_text(",".join(GOOD) + f"\n{canary}\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"more\.csv: not a readable CSV \(UTF-8, a value for each column") as caught:
+        imported(engine, keys, tmp_path / "more.csv")
+    assert "canary" not in "".join(format_exception(caught.value))
     (tmp_path / "latin.csv").write_bytes(",".join(GOOD).encode() + b"\nM\xfcller" + b",x" * (len(GOOD) - 1) + b"\n")
-    with pytest.raises(DataError, match=r"latin\.csv: not a readable CSV \(UTF-8\)"):
+    with pytest.raises(DataError, match=r"latin\.csv: not a readable CSV \(UTF-8,"):
         imported(engine, keys, tmp_path / "latin.csv")
     (tmp_path / "header.csv").write_bytes(",".join(GOOD).encode() + b",f\xfcr\n" + b"x," * len(GOOD) + b"x\n")
-    with pytest.raises(DataError, match=r"header\.csv: not a readable CSV \(UTF-8\)"):
+    with pytest.raises(DataError, match=r"header\.csv: not a readable CSV \(UTF-8,"):
         imported(engine, keys, tmp_path / "header.csv")
     (tmp_path / "twice.csv").write_text(",".join([*GOOD, "form"]) + "\n" + "x," * len(GOOD) + "x\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"twice\.csv: column form is there more than once; rename or remove one"):
@@ -322,7 +451,7 @@ def test_a_quarantine_that_cannot_be_written_stops_the_import(engine: Engine, ke
     (tmp_path / "file").touch()
     path = written(tmp_path, GOOD, row(form=""))
     with pytest.raises(DataError, match=r"rejected rows cannot be written: .*; check the folder"):
-        import_consents(path, engine, keys, at=AT, quarantine=tmp_path / "file" / "quarantine")
+        imported(engine, keys, path, quarantine=tmp_path / "file" / "quarantine")
     with reading(engine) as conn:
         assert head(conn).seq == 0
 

@@ -26,6 +26,18 @@ POLICY = Policy()
 TRAIN = Purpose.TRAIN_MODELS
 LEDGER_BUT_SEQ = ", ".join(name for name in consent_event.columns.keys() if name != "seq")  # noqa: SIM118
 
+FURTHER_WAYS = {
+    "sqlite": [
+        "INSERT OR REPLACE INTO consent_event SELECT * FROM consent_event",
+        f"INSERT OR REPLACE INTO consent_event SELECT 2, {LEDGER_BUT_SEQ} FROM consent_event",
+    ],
+    "postgresql": [
+        "TRUNCATE consent_event CASCADE",
+        f"INSERT INTO consent_event SELECT 1, {LEDGER_BUT_SEQ} FROM consent_event "
+        "ON CONFLICT (seq) DO UPDATE SET state = 'withdrawn'",
+    ],
+}
+
 
 def event_for(ref: bytes, state: ConsentState = ConsentState.GIVEN, **more: Any) -> ConsentEvent:
     return ConsentEvent(ref, TRAIN, state, current_notice(), AT, **more)
@@ -216,13 +228,13 @@ def test_no_events_are_no_change(engine: Engine, keys: Keys) -> None:
 def test_the_database_itself_refuses_to_change_the_ledger(engine: Engine, keys: Keys, adults: list[bytes]) -> None:
     with writing(engine) as conn:
         append(conn, keys, event_for(adults[0]), at=AT)
-    for statement in (
+    statements: list[Any] = [
         update(consent_event).values(state="withdrawn"),
         delete(consent_event),
-        text("INSERT OR REPLACE INTO consent_event SELECT * FROM consent_event"),
-        text(f"INSERT OR REPLACE INTO consent_event SELECT 2, {LEDGER_BUT_SEQ} FROM consent_event"),
         text(f"INSERT INTO consent_event SELECT 0, {LEDGER_BUT_SEQ} FROM consent_event"),
-    ):
+        *(text(statement) for statement in FURTHER_WAYS[engine.dialect.name]),
+    ]
+    for statement in statements:
         with pytest.raises(StoreError, match="consent_event is append-only"), writing(engine) as conn:
             conn.execute(statement)
     with reading(engine) as conn:

@@ -49,6 +49,10 @@ class Parrot:
         scores[histories.customer, histories.item] = self.values[histories.item] + np.float32(self.own)
         return scores
 
+    @property
+    def explains_at_once(self) -> bool:
+        return True
+
     def explain(self, history: History, item: int, *, at: datetime | None, goal: Goal) -> Float64:
         raise NotImplementedError
 

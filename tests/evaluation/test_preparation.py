@@ -1,17 +1,29 @@
 """From a data TOML to a fold: what is read, what stays out, and when the store is left alone."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from considerate.errors import ConfigError
+from considerate.consent.decision import Policy
+from considerate.consent.ledger import grant
+from considerate.consent.notices import NOTICE, current_notice
+from considerate.consent.publishing import publish
+from considerate.consent.purposes import Purpose
+from considerate.errors import ConfigError, ConsentError
 from considerate.evaluation.preparation import consented_dataset, prepare_fold
 from considerate.evaluation.protocols import choose_protocol
+from considerate.items.catalogue import Catalogue
 from considerate.settings.data import DataConfig
 from considerate.settings.environment import Environment
 from considerate.settings.toml import validate
+from considerate.store.catalogue import upsert_items
+from considerate.store.engine import open_store, writing
+from considerate.store.keys import load_keys
+from considerate.store.subjects import ensure_subjects
 
 AT = datetime(2026, 6, 1, tzinfo=UTC)
 COLUMNS = {"customer_id": "who", "item_id": "what", "timestamp": "when"}
@@ -65,7 +77,66 @@ def test_rows_of_sensitive_items_stay_out_even_where_consent_is_assumed(
     }
     dataset = consented_dataset(config(tmp_path, items=items), environment, at=AT)
     assert dataset.items.ids == ("apple", "bread")
-    assert dataset.consent.rows_left_out == {"sensitive_item": 1}
+    assert dataset.consent.rows_left_out == {"sensitive": 1}
+
+
+def test_rows_of_items_that_nobody_has_classified_stay_out_where_the_shop_says_so(
+    environment: Environment, tmp_path: Path
+) -> None:
+    (tmp_path / "items.csv").write_text("what,class\napple,none\nbread,\n")  # test-strip is not in it at all
+    items = {
+        "format": "csv",
+        "path": str(tmp_path / "items.csv"),
+        "columns": {"item_id": "what", "sensitive": "class"},
+        "unclassified": "sensitive",
+    }
+    dataset = consented_dataset(config(tmp_path, items=items), environment, at=AT)
+    assert dataset.items.ids == ("apple",)
+    assert dataset.consent.rows_left_out == {"sensitive": 3}
+
+
+def test_what_the_store_classes_as_sensitive_stays_out_wherever_the_rows_come_from(
+    environment: Environment, tmp_path: Path
+) -> None:
+    data = config(tmp_path, consent={"unknown_age": "adult", "k_item": 5, "k_pair": 5})
+    keys = load_keys(environment.home / "keys", create=True)
+    engine = open_store(environment.database_url, create=True)
+    try:
+        with writing(engine) as conn:
+            for ref in ensure_subjects(conn, keys, ["ann", "bob"]).values():
+                policy = Policy(unknown_age="adult")
+                grant(conn, keys, ref, Purpose.TRAIN_MODELS, notice=current_notice(), at=AT, policy=policy)
+        unclassed = consented_dataset(data, environment, at=AT).consent
+        shelf = replace(
+            Catalogue.of_ids(["apple", "bread", "test-strip"]), sensitive=np.array(["", "unknown", "health"], object)
+        )
+        with writing(engine) as conn:
+            upsert_items(conn, shelf)
+    finally:
+        engine.dispose()
+    assert (unclassed.rows_left_out, unclassed.tags()["consent.sensitive_items"]) == ({}, "no catalogue")
+    dataset = consented_dataset(data, environment, at=AT)
+    assert dataset.items.ids == ("apple",)
+    assert dataset.consent.rows_left_out == {"sensitive": 3}
+    assert dataset.consent.tags()["consent.sensitive_items"] == "2"
+
+
+def test_a_position_of_the_ledger_needs_the_ledger(environment: Environment, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="ledger position 3: shop reads no ledger; leave out --as-of-seq"):
+        consented_dataset(config(tmp_path), environment, at=AT, seq=3)
+
+
+def test_nothing_is_learnt_under_a_notice_older_than_what_the_store_has_published(
+    environment: Environment, tmp_path: Path
+) -> None:
+    load_keys(environment.home / "keys", create=True)
+    engine = open_store(environment.database_url, create=True)
+    with writing(engine) as conn:
+        publish(conn, [replace(NOTICE, version=2, oldest_valid=2)])
+    engine.dispose()
+    ledger = {"source": "ledger", "k_item": 5, "k_pair": 5}
+    with pytest.raises(ConsentError, match=r"the store knows version 2, the folder `notices` ends at 1; copy"):
+        consented_dataset(config(tmp_path, consent=ledger), environment, at=AT)
 
 
 def test_rows_of_the_store_need_the_ledger(environment: Environment, tmp_path: Path) -> None:

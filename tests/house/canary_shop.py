@@ -56,9 +56,10 @@ kind = "temporal"
 """
 
 PROMOTE = """
+from datetime import UTC, datetime
 from considerate.settings.environment import read_environment
-from considerate.tracking.registry import promote
-promote(read_environment(), name="canary", version=1)
+from considerate.tracking.promotion import promote
+promote(read_environment(), name="canary", version=1, at=datetime.now(UTC))
 """
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from canary_shop import (
+from tests.house.canary_shop import (
     CUSTOMERS,
     N_CUSTOMERS,
     PROMOTE,
@@ -27,7 +27,9 @@ from canary_shop import (
     serving,
     write_shop,
 )
-from traces import traces
+from tests.house.traces import traces
+
+from considerate.privacy.record import is_recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,11 @@ class TestCanaries:
             references = [
                 row[0] for row in store.execute("SELECT subject_ref FROM subject UNION SELECT lookup_hmac FROM subject")
             ]
-        files = [path for path in written.folder.rglob("*") if path.is_file() and "considerate.db" not in path.name]
+        # The store itself, and the log of decisions, which a person may read: both are swept at her erasure.
+        own = ("considerate.db", "decisions.db")
+        files = [
+            path for path in written.folder.rglob("*") if path.is_file() and not any(name in path.name for name in own)
+        ]
         leaks = {
             str(path.relative_to(written.folder))
             for path in files
@@ -105,6 +111,11 @@ class TestCanaries:
             if any(reference in content or reference.hex().encode() in content for reference in references)
         }
         assert leaks == set()
+
+    def test_every_file_that_was_written_is_in_the_record_of_processing(self, written: Written) -> None:
+        files = [path.relative_to(written.var).as_posix() for path in written.var.rglob("*") if path.is_file()]
+        assert any(path.startswith("mlartifacts/") for path in files)
+        assert [path for path in files if not is_recorded(path)] == []
 
     def test_no_array_of_a_model_has_a_row_per_customer(self, written: Written) -> None:
         counts = {N_CUSTOMERS, N_CUSTOMERS - len(SILENT)}

@@ -22,7 +22,8 @@ def run(folder: Path, **variables: str) -> str:
     (folder / "tests").mkdir()
     for name in ("configs", "pyproject.toml"):
         (folder / name).symlink_to(ROOT / name)
-    (folder / "tests" / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text(encoding="utf-8"))
+    for name in ("conftest.py", "databases.py"):
+        (folder / "tests" / name).write_text((ROOT / "tests" / name).read_text(encoding="utf-8"))
     (folder / "tests" / "test_one.py").write_text(TEST, encoding="utf-8")
     kept = {name: value for name, value in os.environ.items() if name not in ("CI", "CONSIDERATE_DATA")}
     done = subprocess.run(

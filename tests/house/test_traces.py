@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from traces import traces
+from tests.house.traces import traces
 
 CANARY = "canary.7f3a@shop.example"
 

@@ -46,6 +46,35 @@ def test_items_are_read_sorted_with_a_category_path(tmp_path: Path, environment:
     assert catalogue.features["colour"].tolist() == ["", "brown"]
 
 
+def classed(tmp_path: Path, **policy: Any) -> DataConfig:
+    rows = "a,Soup,,,,,,none\nb,Pill,,,,,,health\nc,Novelty,,,,,,\n"
+    columns = {"item_id": "sku", "sensitive": "colour"}
+    return items_of(tmp_path, rows, columns=columns, **policy)
+
+
+def test_an_item_that_nobody_classified_is_plain_or_held_back_as_the_shop_says(
+    tmp_path: Path, environment: Environment
+) -> None:
+    assert read_items(classed(tmp_path), environment).sensitive.tolist() == ["", "health", ""]
+    held_back = classed(tmp_path, unclassified="sensitive")
+    assert read_items(held_back, environment).sensitive.tolist() == ["", "health", "unknown"]
+
+
+def test_holding_items_back_needs_the_column_that_classes_them(tmp_path: Path, environment: Environment) -> None:
+    config = items_of(tmp_path, "a,Soup,,,,,,\n", unclassified="sensitive")
+    with pytest.raises(ConfigError, match=r'shop: items\.unclassified = "sensitive" needs items\.columns\.sensitive'):
+        read_items(config, environment)
+
+
+def test_a_catalogue_without_a_file_is_one_clear_error(tmp_path: Path, environment: Environment) -> None:
+    values = {"name": "shop", "source": {"format": "store"}, "items": {"unclassified": "sensitive"}}
+    with pytest.raises(ConfigError, match=r"shop: items\.path is missing; name the file of the catalogue"):
+        read_items(DataConfig.model_validate(values), environment)
+    values["source"] = {"format": "csv", "path": "orders.csv", "columns": COLUMNS}
+    with pytest.raises(ValueError, match="items needs path: name the file of the catalogue"):
+        DataConfig.model_validate(values)
+
+
 def test_the_last_row_of_an_item_that_has_a_value_wins(tmp_path: Path, environment: Environment) -> None:
     catalogue = read_items(items_of(tmp_path, "a,Old,,,1,,,\na,New,,,,,false,\n"), environment)
     assert (catalogue.title[0], catalogue.price[0], catalogue.in_stock[0]) == ("New", 1.0, False)

@@ -1,30 +1,34 @@
 """Interactions go into the store whole, once, and come back as they went."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from small_sources import AT, Read
 from sqlalchemy import Engine, func, select
+from tests.databases import Database
 
+from considerate.consent.decision import ConsentState, Policy
+from considerate.consent.facts import read_facts
+from considerate.consent.ledger import grant, head
+from considerate.consent.notices import current_notice
+from considerate.consent.purposes import Purpose
 from considerate.errors import StoreError
 from considerate.interactions.columns import SCHEMA, Interactions, LoadReport
 from considerate.interactions.loading import load_into_store
 from considerate.interactions.stored import read_stored
-from considerate.store.engine import open_store, reading
+from considerate.store.engine import reading, writing
 from considerate.store.keys import Keys, load_keys
 from considerate.store.subjects import find_subject
 from considerate.store.tables import interaction, subject
 
+TRAIN = Purpose.TRAIN_MODELS
 ROWS = "anna,soup,2026-01-05T10:00:00,2,1\notto,bread,2026-01-06,1,2\nanna,bread,2026-01-07,,3\n"
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    opened = open_store(f"sqlite:///{tmp_path / 'shop.db'}", create=True)
-    yield opened
-    opened.dispose()
+def engine(database: Database) -> Engine:
+    return database.open()
 
 
 @pytest.fixture
@@ -63,6 +67,24 @@ def test_age_bands_of_known_customers_reach_the_subjects(read: Read, engine: Eng
     assert otto is not None
     assert otto.age_band == "unknown"
     assert counted(engine) == (3, 2)
+
+
+def test_the_news_that_a_customer_is_a_minor_ends_what_she_gave_for_good(
+    read: Read, engine: Engine, keys: Keys
+) -> None:
+    load_into_store(read(ROWS), engine, keys, at=AT, age_bands={"anna": "adult", "otto": "adult"})
+    lookup = keys.lookup("anna"), keys.lookup("otto")
+    with writing(engine) as conn:
+        for one in lookup:
+            who = find_subject(conn, one)
+            assert who is not None
+            grant(conn, keys, who.subject_ref, TRAIN, notice=current_notice(), at=AT, policy=Policy())
+    for band in ("16_17", "adult"):
+        load_into_store(read(ROWS), engine, keys, at=AT, age_bands={"anna": band, "otto": "adult"})
+        with reading(engine) as conn:
+            states = [read_facts(conn, one)[1].consents[TRAIN].state for one in lookup]
+            assert head(conn).seq == 3
+        assert states == [ConsentState.INVALIDATED, ConsentState.GIVEN]
 
 
 def test_a_load_that_fails_half_way_leaves_nothing(read: Read, engine: Engine, keys: Keys) -> None:

@@ -13,6 +13,7 @@ from considerate.consent.decision import Policy
 from considerate.consent.ledger import grant, withdraw
 from considerate.consent.notices import current_notice
 from considerate.consent.purposes import Purpose
+from considerate.evaluation.preparation import prepare
 from considerate.interactions.loading import load_into_store
 from considerate.interactions.reading import read_interactions
 from considerate.ranking.loading import load
@@ -113,7 +114,7 @@ def open_shop(home: Path, rows: Sequence[str], *, allow: Iterable[str], withdraw
 
 def register_all(environment: Environment) -> dict[str, Trained]:
     """Train and register every algorithm as committed; the artefacts land in `home/<algorithm>`."""
-    prepared = train.prepare(environment.home / "shop.toml", environment, None, final=True, at=AT)
+    prepared = prepare(environment.home / "shop.toml", environment, None, final=True, at=AT)
     found = {}
     for algorithm in ALGORITHMS:
         path = MODELS / f"{algorithm}.toml"
@@ -142,7 +143,7 @@ def test_who_withdrew_leaves_the_same_bytes_as_who_never_existed(csv: Path, trac
     unlearnt, fresh = register_all(one), register_all(other)
 
     assert unlearnt["als"].facts["consent"]["n_excluded_withdrawn"] == "1"
-    assert unlearnt["als"].facts["consent"]["n_excluded_no_consent"] == "1"
+    assert unlearnt["als"].facts["consent"]["n_excluded_absent"] == "1"
     assert fresh["als"].facts["consent"]["n_total"] == str(len(stay))
     for algorithm in ALGORITHMS:
         assert contents(one.home / algorithm) == contents(other.home / algorithm), algorithm

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import train
+from considerate.evaluation.preparation import prepare
 from considerate.settings.environment import Environment
 from considerate.settings.model import ModelConfig
 from considerate.settings.toml import read_toml
@@ -205,7 +206,7 @@ def test_an_interruption_at_any_step_leaves_nothing(shop: Any, step: str) -> Non
         if said == step:
             signal.raise_signal(signal.SIGINT)
 
-    prepared = train.prepare(shop.data, environment, None, final=False, at=datetime.now(UTC))
+    prepared = prepare(shop.data, environment, None, final=False, at=datetime.now(UTC))
     model = read_toml(shop.model, ModelConfig)
     with pytest.raises(KeyboardInterrupt):
         train.train(model, shop.model, prepared, environment, register=False, say=interrupt_at)

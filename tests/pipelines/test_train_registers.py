@@ -9,16 +9,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer
+from sqlalchemy import select
+from typer.testing import CliRunner
 
+import compare
 import train
+import tune
 from considerate.consent.decision import Policy
 from considerate.consent.ledger import grant, withdraw
 from considerate.consent.notices import current_notice
 from considerate.consent.purposes import Purpose
 from considerate.errors import StoreError, TrackingError
+from considerate.evaluation.preparation import prepare
 from considerate.interactions.loading import load_into_store
 from considerate.interactions.reading import read_interactions
 from considerate.items.catalogue import Catalogue
+from considerate.privacy.tombstones import Tombstone, keep_outside
 from considerate.ranking.loading import load
 from considerate.recommenders.fitting import fit_model
 from considerate.settings.data import DataConfig
@@ -26,14 +33,17 @@ from considerate.settings.environment import Environment
 from considerate.settings.model import ModelConfig
 from considerate.settings.toml import read_toml
 from considerate.store.catalogue import upsert_items
-from considerate.store.engine import open_store, writing
+from considerate.store.engine import open_store, reading, writing
 from considerate.store.keys import load_keys
 from considerate.store.subjects import ensure_subjects
+from considerate.store.tables import subject
 from considerate.tracking.client import mlflow_client
-from considerate.tracking.registry import champion_artefact, promote
+from considerate.tracking.promotion import promote
+from considerate.tracking.registry import champion, champion_artefact, versions
 from considerate.tracking.training import Training, keep_training
 
 CANARY = "canary-customer-"
+ITEM_KNN = Path(train.__file__).parents[1] / "models" / "item_knn.toml"
 AT = datetime(2026, 4, 1, tzinfo=UTC)
 CUSTOMERS = [f"{CANARY}{c:03}" for c in range(60)]
 STORE_TOML = """
@@ -86,7 +96,7 @@ def shelf_of_products() -> Catalogue:
 
 def trained(shop: Any, *, register: bool = True) -> Any:
     environment = Environment(home=shop.home, data=None)
-    prepared = train.prepare(shop.data, environment, None, final=False, at=AT)
+    prepared = prepare(shop.data, environment, None, final=False, at=AT)
     model = read_toml(shop.model, ModelConfig)
     return train.train(model, shop.model, prepared, environment, register=register, say=lambda _: None)
 
@@ -96,14 +106,14 @@ def test_the_champion_is_the_model_of_those_who_allow_training(stored: Any, tmp_
     environment = Environment(home=stored.home, data=None)
     done = trained(stored)
     assert done.version.label == "corner_shop-1"
-    promote(environment, name="corner_shop", version=done.version.version)
+    promote(environment, name="corner_shop", version=done.version.version, at=AT)
     assert champion_artefact(environment, tmp_path / "champion", name="corner_shop") == done.version
 
     manifest = load(tmp_path / "champion").manifest
     assert manifest.consent.source == "ledger"
     assert manifest.consent.customers == 53
     assert done.facts["consent"]["n_excluded_withdrawn"] == "1"
-    assert done.facts["consent"]["n_excluded_no_consent"] == "6"
+    assert done.facts["consent"]["n_excluded_absent"] == "6"
     with mlflow_client(environment) as client:
         tags = client.get_model_version("corner_shop", "1").tags
     assert tags["consent.n_total"] == "60"
@@ -141,9 +151,55 @@ def test_no_customer_id_of_the_store_reaches_mlflow(stored: Any) -> None:
         assert [needle for needle in forbidden if needle in content] == [], path.name
 
 
+@pytest.mark.slow
+def test_one_command_fits_registers_and_promotes_and_proves_what_it_did(
+    stored: Any, invoke: Callable[..., Any]
+) -> None:
+    done = invoke(stored, "--promote")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert (said["promoted"], said["version"], said["withdrawn_since_fit"]) == ("corner_shop-1", "corner_shop-1", 0)
+    assert (stored.home / "checkpoints" / "55.json").exists()
+    environment = Environment(home=stored.home, data=None)
+    assert champion(environment, name="corner_shop").label == "corner_shop-1"  # type: ignore[union-attr]
+
+    again = invoke(stored, "--promote")
+    assert (again.returncode, again.stdout) == (2, "")
+    assert "min_publish_hours = 24: fit again after" in again.stderr
+    assert len(versions(environment, name="corner_shop")) == 1, "said before anything is fitted"
+
+
+def test_nobody_who_withdrew_before_the_command_began_is_served_by_it(stored: Any, invoke: Callable[..., Any]) -> None:
+    behind = invoke(stored, "--promote", "--as-of-seq", "54")  # before the withdrawal
+    assert (behind.returncode, behind.stdout) == (2, "")
+    assert "--as-of-seq 54 with --promote: who withdrew after that position would be in the model" in behind.stderr
+    assert "leave out --as-of-seq, or use --register" in behind.stderr
+
+
+def test_a_store_from_before_an_erasure_is_not_learnt_from(stored: Any, invoke: Callable[..., Any]) -> None:
+    environment = Environment(home=stored.home, data=None)
+    engine = open_store(environment.database_url, create=False)
+    try:
+        with reading(engine) as conn:
+            ref = conn.execute(select(subject.c.subject_ref).limit(1)).scalar_one()
+    finally:
+        engine.dispose()
+    keep_outside(stored.home, [Tombstone(ref, 55, AT)])
+    done = invoke(stored, "--register")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "1 erased customers are in this database again" in done.stderr
+    assert "considerate rights replay" in done.stderr
+    for pipeline, arguments in ((tune.main, [ITEM_KNN, stored.data]), (compare.main, [stored.data, stored.model])):
+        app = typer.Typer()
+        app.command()(pipeline)
+        other = CliRunner().invoke(app, [str(path) for path in arguments], env={"CONSIDERATE_HOME": str(stored.home)})
+        assert other.exit_code == 2
+        assert "1 erased customers are in this database again" in other.stderr
+
+
 def test_registration_of_assumed_consent_is_refused_before_the_fit(shop: Any) -> None:
     environment = Environment(home=shop.home, data=None)
-    prepared = train.prepare(shop.data, environment, None, final=False, at=AT)
+    prepared = prepare(shop.data, environment, None, final=False, at=AT)
     said: list[str] = []
     model = read_toml(shop.model, ModelConfig)
     with pytest.raises(TrackingError, match=r"consent\.source = assumed"):
@@ -153,7 +209,7 @@ def test_registration_of_assumed_consent_is_refused_before_the_fit(shop: Any) ->
 
 def test_a_run_whose_registration_fails_is_taken_back(shop: Any) -> None:
     environment = Environment(home=shop.home, data=None)
-    prepared = train.prepare(shop.data, environment, None, final=False, at=AT)
+    prepared = prepare(shop.data, environment, None, final=False, at=AT)
     model = read_toml(shop.model, ModelConfig)
     artefact = fit_model(model, shop.model, prepared.dataset, prepared.data.consent, np.random.default_rng(0))
     training = Training(model, "buyers", artefact, (), 0.0, 0.0)
@@ -170,7 +226,7 @@ def test_a_run_whose_registration_fails_is_taken_back(shop: Any) -> None:
 def test_without_a_store_the_message_says_how_to_make_one(shop: Any, invoke: Callable[..., Any]) -> None:
     shop.data.write_text(STORE_TOML)
     with pytest.raises(StoreError, match="no such database"):
-        train.prepare(shop.data, Environment(home=shop.home, data=None), None, final=False, at=AT)
+        prepare(shop.data, Environment(home=shop.home, data=None), None, final=False, at=AT)
     assert invoke(shop).returncode == 2
 
 
@@ -191,6 +247,9 @@ def test_a_shop_begins_on_its_catalogue_while_nobody_allows_training(
         engine.dispose()
     beginnings = Path(train.__file__).parents[1] / "models" / "blend.beginnings.toml"
 
+    contradictory = invoke(stored, "--protocol", "none", "--final", model=beginnings)
+    assert contradictory.returncode == 2
+    assert "--final with --protocol none: no test part is cut; leave out one of the two" in contradictory.stderr
     refused = invoke(stored, "--protocol", "none", "--register", model=beginnings)
     assert refused.returncode == 2
     assert "consent leaves 0 of 2,400 rows" in refused.stderr
@@ -210,7 +269,7 @@ def test_a_shop_begins_on_its_catalogue_while_nobody_allows_training(
         "everything",
         "fit_seconds",
     )
-    promote(environment, name="corner_shop", version=1)
+    promote(environment, name="corner_shop", version=1, at=datetime.now(UTC))
     champion_artefact(environment, tmp_path / "champion", name="corner_shop")
     manifest = load(tmp_path / "champion").manifest
     assert manifest.consent.customers == 0

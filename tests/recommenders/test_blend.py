@@ -15,7 +15,7 @@ from considerate.ranking.files import Files
 from considerate.ranking.history import Bool, Kind
 from considerate.ranking.loading import load
 from considerate.ranking.scores import Artefact, Goal
-from considerate.recommenders import blend, buy_again, item_knn, popularity
+from considerate.recommenders import blend, buy_again, item_knn, popularity, two_stage
 
 GOALS: tuple[Goal, ...] = ("repeat", "new", "all")
 
@@ -107,6 +107,27 @@ def test_one_by_one_in_a_block_and_explained_agree_over_a_union(world: Dataset, 
             shares = artefact.explain(history, item, at=world.end, goal="all")
             left = [s.values[s.items == item][0] if item in s.items else s.base.values[item] for s in rest]
             np.testing.assert_allclose(shares, alone[item] - np.array(left), atol=2e-6)
+
+
+def test_a_blend_explains_at_once_as_far_as_every_component_does(world: Dataset, parts: dict[str, Artefact]) -> None:
+    quick = {name: parts[name] for name in ("near", "again")}
+    assert blended(world, quick, weights=everywhere(near=1.0, again=2.0)).explains_at_once
+    stages = {"again": 1.0}
+    slow = two_stage.fit(
+        world,
+        two_stage.Params.model_validate(
+            {
+                "first_stage": {"repeat": stages, "new": stages, "all": stages},
+                "candidates": {"repeat": {"again": 20}, "new": {"again": 20}},
+                "windows": 1,
+                "window_days": 1_000,
+            }
+        ),
+        np.random.default_rng(0),
+        lambda _: {"again": parts["again"]},
+    )
+    assert not slow.explains_at_once
+    assert not blended(world, {**quick, "slow": slow}, weights=everywhere(near=1.0, slow=1.0)).explains_at_once
 
 
 def test_liked_items_reach_a_component_under_its_own_numbers(parts: dict[str, Artefact], world: Dataset) -> None:

@@ -16,8 +16,8 @@ from considerate.ranking.top_n import top_n
 from considerate.ranking.traits import Traits
 from considerate.ranking.weighting import Weighting
 from considerate.recommenders import als, bpr, lightfm_warp
-from considerate.recommenders.description import K_SEGMENT
 from considerate.recommenders.features import customer_features, item_features
+from considerate.settings.data import K_SEGMENT
 
 ALL = ("als", "bpr", "lightfm_warp")
 CLUSTERS = 2

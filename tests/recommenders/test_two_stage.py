@@ -21,9 +21,9 @@ from considerate.ranking.two_stage_columns import feature_names
 from considerate.ranking.two_stage_features import features
 from considerate.recommenders import buy_again, popularity, two_stage
 from considerate.recommenders.blend import GOALS
-from considerate.recommenders.description import K_SEGMENT
 from considerate.recommenders.two_stage_examples import Examples, examples
 from considerate.recommenders.two_stage_items import item_side
+from considerate.settings.data import K_SEGMENT
 
 AT = START + timedelta(days=120)
 DAY = 86_400.0

@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from scipy.sparse import csr_matrix
 from starlette.types import ASGIApp
+from tests.databases import KINDS, PostgresServer
 
 from considerate.consent.decision import Policy
 from considerate.consent.ledger import grant
@@ -24,16 +25,21 @@ from considerate.ranking.linear_items import LinearItems
 from considerate.ranking.manifest import ConsentBasis, Manifest
 from considerate.ranking.top_n import base_of
 from considerate.ranking.weighting import Weighting
+from considerate.serving.admission import Admission
 from considerate.serving.app import create_app
 from considerate.serving.customers import StoredCustomers
+from considerate.serving.decision_log import QueuedDecisions
 from considerate.serving.development import create_development_key, mint_token, read_development_key
 from considerate.serving.metrics import Metrics
 from considerate.serving.models import OneModel, Served
+from considerate.serving.proofs import Proofs
 from considerate.serving.resources import Resources
+from considerate.serving.rights import Rights
 from considerate.serving.shelves import Shelves
 from considerate.serving.tokens import open_verifier
 from considerate.settings.service import AuthConfig, ModelSource, PolicyConfig, ServiceConfig
 from considerate.store.catalogue import upsert_items
+from considerate.store.decisions import decisions_url
 from considerate.store.engine import open_store, writing
 from considerate.store.keys import Keys, load_keys
 from considerate.store.subjects import ensure_subjects
@@ -139,23 +145,24 @@ class World:
     """The shop, its service in this process, and the key with which it mints tokens."""
 
     home: Path
+    url: str
     config: ServiceConfig
     keys: Keys
     signing_key: Ed25519PrivateKey
     resources: Resources
     customers: StoredCustomers
     clock: Clock
-    clients: list[Client] = field(default_factory=list)
-
-    @property
-    def url(self) -> str:
-        return f"sqlite:///{self.home / 'considerate.db'}"
+    log: QueuedDecisions
+    clients: dict[tuple[int, ...], Client] = field(default_factory=dict)
 
     def client(self, **changes: Any) -> Client:
         """Give a client of the service, with some resources exchanged."""
-        made = Client(create_app(replace(self.resources, **changes)))
-        self.clients.append(made)
-        return made
+        # Laying out an application takes longer than most tests: the same resources share one.
+        resources = replace(self.resources, **changes)
+        parts = tuple(id(getattr(resources, each.name)) for each in fields(resources))
+        if parts not in self.clients:
+            self.clients[parts] = Client(create_app(resources))
+        return self.clients[parts]
 
     def token(self, subject: str, *scopes: str) -> dict[str, str]:
         """Give the headers of a caller; without scopes, a customer."""
@@ -209,28 +216,59 @@ def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
     create_development_key(home / "keys" / "development.pem")
     load_keys(home / "keys", create=True)
-    engine = open_store(f"sqlite:///{home / 'considerate.db'}", create=True)
-    with writing(engine) as conn:
-        upsert_items(conn, catalogue())
-    engine.dispose()
+    stock(f"sqlite:///{home / 'considerate.db'}")
     return home
 
 
+def stock(url: str) -> None:
+    """Put the nine items into a store."""
+    engine = open_store(url, create=True)
+    with writing(engine) as conn:
+        upsert_items(conn, catalogue())
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def stocked_postgresql(postgres_server: PostgresServer) -> str:
+    """Give the name of a PostgreSQL database that holds the catalogue, to be copied."""
+    template = postgres_server.create()
+    stock(postgres_server.url_of(template))
+    return template
+
+
+@pytest.fixture(params=KINDS)
+def store_kind(request: pytest.FixtureRequest) -> str:
+    """Every shop stands on SQLite and on PostgreSQL; parametrize it indirectly with one alone for tests on a file."""
+    kind: str = request.param
+    return kind
+
+
 @pytest.fixture
-def build_world(empty_home: Path) -> Iterator[Callable[..., World]]:
+def build_world(empty_home: Path, store_kind: str, request: pytest.FixtureRequest) -> Iterator[Callable[..., World]]:
     """Give a builder of shops, all closed at the end."""
     worlds: list[World] = []
+    databases: list[str] = []
 
     def build(home: Path, *, unknown_age: str = "deny") -> World:
         shutil.copytree(empty_home, home, dirs_exist_ok=True)
-        worlds.append(set_up(home, unknown_age=unknown_age))
+        url = None
+        if store_kind == "postgresql":
+            (home / "considerate.db").unlink()
+            template = request.getfixturevalue("stocked_postgresql")
+            server: PostgresServer = request.getfixturevalue("postgres_server")
+            databases.append(server.create(template=template))
+            url = server.url_of(databases[-1])
+        worlds.append(set_up(home, unknown_age=unknown_age, url=url))
         return worlds[-1]
 
     yield build
     for made in worlds:
-        for client in made.clients:
+        for client in made.clients.values():
             client.close()
+        made.log.close()
         made.customers.close()
+    for name in databases:
+        request.getfixturevalue("postgres_server").drop(name)
 
 
 @pytest.fixture(scope="session")
@@ -256,8 +294,9 @@ def world(tmp_path: Path, build_world: Callable[..., World]) -> World:
     return build_world(tmp_path)
 
 
-def set_up(home: Path, *, unknown_age: str) -> World:
-    """Start a shop's service, in this process, on a folder that has store and keys."""
+def set_up(home: Path, *, unknown_age: str, url: str | None = None) -> World:
+    """Start a shop's service, in this process, on a folder that has keys, and the store if `url` names no other."""
+    url = url or f"sqlite:///{home / 'considerate.db'}"
     auth = AuthConfig(issuer="https://shop.test", audience="considerate", development_key=Path("keys/development.pem"))
     config = ServiceConfig(
         auth=auth,
@@ -265,18 +304,36 @@ def set_up(home: Path, *, unknown_age: str) -> World:
         surfaces={"home": "all", "discover": "new", "again": "repeat"},
         policy=PolicyConfig.model_validate({"unknown_age": unknown_age}),
     )
-    metrics = Metrics()
+    # On a busy machine a test waits for its answer; tests/serving/test_deadline.py holds the bound.
+    config = config.model_copy(update={"request_seconds": 60.0})
+    metrics, clock = Metrics(), Clock()
     customers = StoredCustomers(
-        f"sqlite:///{home / 'considerate.db'}",
+        url,
         home / "keys",
-        read_timeout_ms=100,
-        write_timeout_ms=300,
+        # A server that shares a busy machine with other tests may take its time; tests/store holds the bound itself.
+        read_timeout_ms=100 if url.startswith("sqlite") else 500,
+        write_timeout_ms=2_000,
         on_history_read=metrics.history_reads.inc,
+        events_for=timedelta(days=config.retention.events_days),
+        now=clock,
+        admit=Admission(home),
     )
     verifier = open_verifier(auth, home, max_subject=config.limits.id_characters)
     verifier.refresh()
-    clock = Clock()
-    resources = Resources(config, verifier, customers, OneModel(served()), Shelves(), metrics, clock)
+    log = QueuedDecisions(decisions_url(url, home), home / "tallies", capacity=100, flush_seconds=0.05)
+    rights = Rights(customers, url, home, quick_seconds=60)  # as on a machine that has nothing else to do
+    resources = Resources(
+        config,
+        verifier,
+        customers,
+        OneModel(served()),
+        Shelves(),
+        metrics,
+        clock,
+        decisions=log,
+        rights=rights,
+        proofs=Proofs(customers, home / "keys", config),
+    )
     keys = load_keys(home / "keys", create=False)
     signing_key = read_development_key(home / "keys" / "development.pem")
-    return World(home, config, keys, signing_key, resources, customers, clock)
+    return World(home, url, config, keys, signing_key, resources, customers, clock, log)

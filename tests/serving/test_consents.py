@@ -87,11 +87,33 @@ def test_everything_can_be_turned_off_at_once(world: "World") -> None:
     assert {entry["reason"] for entry in states(world, "ann").values()} == {"withdrawn"}
 
 
-def test_a_stranger_may_withdraw_too_and_stays_a_stranger(world: "World") -> None:
-    answer = world.client()("DELETE", "/v1/me/consents", headers=world.token("stranger"))
+@pytest.mark.parametrize("path", ["/v1/me/consents", f"/v1/me/consents/{ON_SITE}"])
+def test_a_stranger_s_no_is_kept_and_stands_against_an_earlier_yes_that_comes_later(
+    tmp_path: Any, build_world: Any, path: str
+) -> None:
+    world: World = build_world(tmp_path, unknown_age="adult")
+    client = world.client()
+    answer = client("DELETE", path, headers=world.token("stranger"))
     assert answer.status_code == 200
-    assert {receipt["state"] for receipt in answer.json()["receipts"]} == {"none"}
-    assert world.customers.standing("stranger").subject_ref is None
+    receipts = answer.json().get("receipts", [answer.json()])
+    assert {(receipt["state"], receipt["changed"]) for receipt in receipts} == {("refused", True)}
+    assert all(receipt["receipt_id"] and receipt["ledger_seq"] for receipt in receipts)
+    earlier = (world.clock.now - timedelta(days=30)).isoformat()
+    yes = {
+        "customer_id": "stranger",
+        "purpose": ON_SITE,
+        "state": "given",
+        "event_time": earlier,
+        "age_band": "adult",
+        "evidence": {"form": "checkout"},
+        **CURRENT,
+    }
+    platform = world.token("platform", "consents:write")
+    brought = client("POST", "/v1/consents", json={"consents": [yes]}, headers=platform)
+    assert [one["status"] for one in brought.json()["results"]] == ["older"]
+    world.buy("stranger", "milk")
+    assert world.ask("stranger")["basis"] == "non_personalised"
+    assert not states(world, "stranger")[ON_SITE]["effective"]
 
 
 @pytest.mark.parametrize("change", [{"notice_version": NOTICE.version + 1}, {"notice_id": "another"}, {"locale": "xx"}])
@@ -138,6 +160,7 @@ def test_an_unknown_purpose_is_422_and_changes_nothing(world: "World", method: s
         {**CURRENT, "age_band": "adult"},
         {**CURRENT, "consent_epoch": 7},
         {**CURRENT, "notice_version": "one"},
+        {**CURRENT, "notice_version": str(NOTICE.version)},
         {**CURRENT, "notice_version": 0},
         {**CURRENT, "locale": "en; DROP"},
         [],

@@ -7,7 +7,7 @@ import pytest
 
 from considerate.consent.purposes import Purpose
 from considerate.ranking.history import Channel
-from considerate.serving.customers import Standing
+from considerate.serving.standing import Standing
 
 if TYPE_CHECKING:
     from tests.serving.conftest import World
@@ -176,6 +176,48 @@ def test_one_wrong_event_stores_none_of_its_request(world: "World", event: Any) 
     assert answer.headers["content-type"] == "application/problem+json"
     assert "bread" not in answer.text
     assert stored(world, "ann") == 0
+
+
+@pytest.mark.parametrize(
+    ("event", "kind", "says"),
+    [
+        (
+            view("milk", timestamp="2030-01-01T00:00:00Z"),
+            "time-in-the-future",
+            "events -> 1 -> timestamp lies ahead of this server's clock: set the sender's clock, or leave timestamp "
+            "out for now.",
+        ),
+        (
+            view("milk", timestamp="1901-01-01T00:00:00Z"),
+            "time-out-of-range",
+            "events -> 1 -> timestamp lies before 1970: send when it happened, or leave timestamp out for now.",
+        ),
+        (view("milk", kind="rating"), "invalid", "events -> 1 -> value is missing: send the rating."),
+        (
+            view("milk", value=5),
+            "invalid",
+            "events -> 1 -> value is for kind rating alone: leave it out, or send a rating.",
+        ),
+    ],
+)
+def test_a_rule_that_an_event_breaks_names_the_event_and_what_to_do(
+    world: "World", event: dict[str, Any], kind: str, says: str
+) -> None:
+    world.know("ann", ON_SITE)
+    answer = send(world, "ann", view("bread", "good"), event)
+    assert (answer.status_code, answer.json()["type"]) == (422, f"urn:considerate:problem:{kind}")
+    assert answer.json()["detail"] == says
+
+
+def test_the_till_cannot_take_the_id_of_a_page_event(world: "World") -> None:
+    purchase = {"customer_id": "ann", "event_id": "r1", "kind": "purchase", "item_id": "milk"}
+    events = [purchase, {**purchase, "event_id": "page:r2"}]
+    answer = world.client()("POST", "/v1/events", json={"events": events}, headers=world.token("till", "events:write"))
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:considerate:problem:reserved-event-id")
+    assert answer.json()["detail"] == (
+        "events -> 1 -> event_id begins with page:, which stands for events of a page: send it under another id."
+    )
+    assert world.customers.standing("ann").subject_ref is None
 
 
 @pytest.mark.parametrize("item", ["a b", "Käse 🧀", "日本茶", "x" * 10_000, "../../etc/passwd", "'; --"])

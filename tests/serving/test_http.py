@@ -18,13 +18,17 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import text
+from tests.proofs import proof_now
 
 from considerate.consent.purposes import Purpose
 from considerate.ranking.linear_items import LinearItems
+from considerate.ranking.manifest import artefact_digest
 from considerate.serving.models import Pointer, write_pointer
 from considerate.settings.environment import Environment, child_environment
+from considerate.settings.promotion import PromotionRules
 from considerate.store.engine import open_store, writing
-from considerate.tracking.registry import promote, register_version
+from considerate.tracking.promotion import promote
+from considerate.tracking.registry import register_version
 from considerate.tracking.runs import track_run
 
 if TYPE_CHECKING:
@@ -167,21 +171,11 @@ def publish(running: Running, artefact: LinearItems, folder: Path) -> str:
     environment = Environment(home=running.world.home, data=None)
     artefact.save(folder / "artefact")
     with track_run(environment, experiment="shop", name="item_knn") as run:
-        run.log_tags(
-            {
-                "consent.source": "ledger",
-                "consent.as_of": "2026-05-01T00:00:00+00:00",
-                "consent.ledger_seq": 41,
-                "consent.ledger_head": "9f" * 32,
-                "consent.n_total": 100,
-                "consent.n_included": 100,
-                "consent.k_item": 10,
-                "consent.k_pair": 5,
-            }
-        )
+        run.log_tags({**proof_now(environment), "model_digest": artefact_digest(folder / "artefact")})
         run.log_artefact(folder / "artefact")
     version = register_version(environment, name="considerate", run_id=run.run_id)
-    promote(environment, name="considerate", version=version.version)
+    rules = PromotionRules(min_publish_hours=0)
+    promote(environment, name="considerate", version=version.version, at=datetime.now(UTC), rules=rules)
     await_(
         lambda: running.metric(f'considerate_model_loaded{{model_version="{version.label}"}}') == 2, "both workers swap"
     )
@@ -234,6 +228,24 @@ def test_withdrawal_holds_for_every_later_call_on_every_worker(running: Running,
         reads = running.metric("considerate_history_reads_total")
         assert set(pool.map(call, range(200))) == {("non_personalised", "withdrawn")}
     assert running.metric("considerate_history_reads_total") == reads
+
+
+def test_every_answer_of_every_worker_is_a_row_that_its_caller_finds(running: Running, promoted: str) -> None:
+    customer = f"{CANARY} logged"
+    running.world.know(customer, Purpose.PERSONALISE_ONSITE)
+    running.buy(customer, "milk")
+    written = 'considerate_decisions_total{outcome="written"}'
+    time.sleep(0.6)  # what earlier tests were served is written by then
+    before = running.metric(written)
+    served = [running.ask(customer)["decision_id"] for _ in range(40)]
+    await_(lambda: running.metric(written) == before + 40, "the rows of both workers")
+    headers = running.world.token(customer)
+    listed = running.call("GET", "/v1/me/decisions", headers=headers).json()["decisions"]
+    assert sorted(one["decision_id"] for one in listed) == sorted(served)
+    for decision in (served[0], served[-1], running.ask(customer)["decision_id"]):
+        why = running.call("GET", f"/v1/me/recommendations/{decision}/explanation", headers=headers).json()
+        assert why["items"][0]["evidence"][0]["item_id"] == "milk"
+    assert running.metric('considerate_decisions_total{outcome="refused"}') == 0
 
 
 def test_what_one_worker_stores_the_other_sees_at_once(running: Running, promoted: str) -> None:

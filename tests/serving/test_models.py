@@ -1,6 +1,6 @@
 """A model in use is replaced by a better one, never by a broken one."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,13 +109,50 @@ def test_a_model_that_fails_at_its_first_score_is_refused_and_stops_no_worker(
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{}", "[]", '{"version": 3, "run": ""}', '{"version": "../m", "run": ""}', '{"version": "..", "run": ""}'],
+    [
+        "",
+        "{}",
+        "[]",
+        '{"version": "m", "run": "", "until": "soon"}',
+        '{"version": 3, "run": ""}',
+        '{"version": "../m", "run": ""}',
+        '{"version": "..", "run": ""}',
+    ],
 )
 def test_a_pointer_that_names_no_folder_beside_it_is_refused(watched: WatchedModels, tmp_path: Path, text: str) -> None:
     (tmp_path / POINTER).write_text(text)
     with pytest.raises(ArtefactError, match=r"current.json"):
         read_pointer(tmp_path)
     assert (watched.look(), version_of(watched)) == ("refused", None)
+
+
+def test_a_model_is_not_served_beyond_its_age_and_a_new_one_takes_its_place(
+    tmp_path: Path, build_model: "Callable[..., LinearItems]", caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = [NOW]
+    models = WatchedModels(tmp_path, load=load_linear, now=lambda: clock[0])
+    build_model().save(tmp_path / "m-1")
+    write_pointer(tmp_path, Pointer("m-1", "r", (NOW + timedelta(days=7)).timestamp()))
+    models.look()
+    clock[0] = NOW + timedelta(days=7) - timedelta(seconds=1)
+    assert version_of(models) == "m-1"
+    clock[0] = NOW + timedelta(days=7)
+    assert (version_of(models), models.look(), version_of(models)) == (None, "unchanged", None)
+    assert caplog.text.count("model m-1 is too old and no longer served: fit and promote a new one") == 1
+    put(tmp_path, "m-2", build_model())
+    assert (models.look(), version_of(models)) == ("swapped", "m-2")
+
+
+def test_a_champion_that_is_too_old_moves_no_pointer(tmp_path: Path, build_model: "Callable[..., LinearItems]") -> None:
+    registry, folder = Shelf(tmp_path / "registry"), tmp_path / "models"
+    registry.promote("m-1", build_model())
+    refresh(registry, folder, check=read_manifest)
+    registry.promote("m-2", build_model())
+    registry.promoted = Pointer("m-2", "r", NOW.timestamp())
+    with pytest.raises(ArtefactError, match=r"m-2: its fit is longer ago than \[model\] max_age_days .* --promote"):
+        refresh(registry, folder, check=read_manifest, now=lambda: NOW)
+    assert read_pointer(folder) == Pointer("m-1", "r")
+    assert refresh(registry, folder, check=read_manifest, now=lambda: NOW - timedelta(seconds=1)) == "m-2"
 
 
 class Shelf:

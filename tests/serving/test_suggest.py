@@ -11,8 +11,8 @@ import pytest
 from considerate.consent.purposes import Purpose
 from considerate.errors import StoreError
 from considerate.ranking.scores import Scores
-from considerate.serving.customers import Customers
 from considerate.serving.models import OneModel
+from considerate.serving.standing import Customers
 from considerate.store.catalogue import upsert_items
 from considerate.store.engine import open_store, writing
 

@@ -1,11 +1,15 @@
 """What `considerate serve` checks before it starts anything: one message each, naming the next step."""
 
 import socket
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from considerate.consent.notices import NOTICE
+from considerate.consent.purposes import Purpose
 from considerate.errors import ConfigError, ServingError, StoreError
 from considerate.serving.run_file import RunFile, read_run_file, write_run_file
 from considerate.serving.supervisor import prepare
@@ -20,6 +24,7 @@ def config(world: "World", **changes: Any) -> ServiceConfig:
     return world.config.model_copy(update=changes)
 
 
+@pytest.mark.parametrize("store_kind", ["sqlite"], indirect=True)
 def test_a_new_installation_gets_store_and_keys(world: "World", tmp_path: Path) -> None:
     home = tmp_path / "new"
     (home / "keys").mkdir(parents=True)
@@ -60,11 +65,27 @@ def test_a_missing_key_is_named(world: "World", tmp_path: Path) -> None:
         prepare(world.config, Environment(tmp_path / "elsewhere", None))
 
 
+@pytest.mark.parametrize("store_kind", ["sqlite"], indirect=True)
 def test_a_file_that_is_no_store_is_named(world: "World", tmp_path: Path) -> None:
     other = tmp_path / "notes.db"
     other.write_bytes(b"not a database" * 100)
     with pytest.raises(StoreError, match=r"notes\.db"):
         prepare(world.config, Environment(world.home, None), database_url=f"sqlite:///{other}")
+
+
+def test_an_option_names_the_store_before_the_environment_does_and_that_before_the_toml(
+    world: "World", tmp_path: Path
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    files = [f"sqlite:///{tmp_path / name}.db" for name in ("option", "environment", "toml")]
+    option, named, written = files
+    settings = config(world, port=port, store=world.config.store.model_copy(update={"url": written}))
+    around = Environment(world.home, None, store=named)
+    assert prepare(settings, around, database_url=option).database_url == option
+    assert prepare(settings, around).database_url == named
+    assert prepare(settings, Environment(world.home, None)).database_url == written
 
 
 def test_keys_that_do_not_belong_to_the_store_are_named(world: "World", tmp_path: Path) -> None:
@@ -76,7 +97,11 @@ def test_keys_that_do_not_belong_to_the_store_are_named(world: "World", tmp_path
 
 
 def test_the_run_file_is_its_owners_alone_and_reads_back_as_written(world: "World", tmp_path: Path) -> None:
-    run = RunFile(home=tmp_path, database_url="postgresql://considerate:secret@host/db", config=world.config)
+    # The shop's own config: that of the tests lets a request take longer than a service may.
+    config = world.config.model_copy(update={"request_seconds": 1.0})
+    url = "postgresql://considerate:secret@host/db"
+    oldest = MappingProxyType({Purpose.TRAIN_MODELS: 2})
+    run = RunFile(home=tmp_path, database_url=url, config=config, notice=replace(NOTICE, oldest_of=oldest))
     path = write_run_file(tmp_path / "run", run)
     assert path.stat().st_mode & 0o777 == 0o600
     assert read_run_file(path) == run

@@ -20,7 +20,8 @@ from considerate.serving.development import (
     mint_token,
     read_development_key,
 )
-from considerate.serving.tokens import FileKeys, InvalidToken, UrlKeys, jwks_beside, open_verifier, parse_jwks
+from considerate.serving.token_keys import FileKeys, UrlKeys, parse_jwks
+from considerate.serving.tokens import InvalidToken, jwks_beside, open_verifier
 from considerate.settings.service import AuthConfig
 
 if TYPE_CHECKING:

@@ -47,6 +47,10 @@ def test_a_complete_file_is_read_and_frozen(tmp_path: Path) -> None:
         ("name = 'shop'", "file.toml: source is missing; add it"),
         (DATA + "[consent]\nk_item = 'ten'", "file.toml: consent -> k_item = 'ten'; input should be a valid integer"),
         (DATA + "[consent]\nk_item = 4", "k_item and k_pair must be >= 5 where consent comes from the ledger"),
+        (
+            DATA + "[protocol.none]\nkind = 'fixed'\ntest = 'x'",
+            "protocol.none: `--protocol none` means to judge none",
+        ),
         (DATA + "[protocol.weekly]\ntest_days = 7", "file.toml: protocol -> weekly -> kind is missing; add it"),
         ("name = ", "file.toml: not valid TOML"),
     ],

@@ -1,35 +1,25 @@
-"""A fresh store for each test, copied from one made once."""
+"""A fresh store for each test, on both databases."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
+from tests.databases import Database
 
-from considerate.store.engine import open_store
 from considerate.store.keys import Keys
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of a store that holds nothing but its schema."""
-    path = tmp_path_factory.mktemp("empty") / "considerate.db"
-    open_store(f"sqlite:///{path}", create=True).dispose()
-    return path
+@pytest.fixture
+def engine(database: Database) -> Engine:
+    """An empty store: on SQLite and on PostgreSQL."""
+    return database.open()
 
 
 @pytest.fixture
-def store_file(empty_store: Path, tmp_path: Path) -> Path:
-    """A store of the test's own."""
-    return Path(shutil.copy(empty_store, tmp_path / "considerate.db"))
-
-
-@pytest.fixture
-def engine(store_file: Path) -> Iterator[Engine]:
-    engine = open_store(f"sqlite:///{store_file}", create=False)
-    yield engine
-    engine.dispose()
+def store_file(sqlite_database: Database) -> Path:
+    """The file of a store on SQLite."""
+    assert sqlite_database.file is not None
+    return sqlite_database.file
 
 
 @pytest.fixture

@@ -3,17 +3,21 @@
 import sqlite3
 import subprocess
 import sys
+import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, insert, select, text
+from tests.databases import Database
 
-from considerate.errors import StoreError
-from considerate.store.engine import REVISIONS, open_store, reading, require_writing, writing
-from considerate.store.tables import catalogue_state, interaction, metadata
+from considerate.errors import StoreError, StoreLocked
+from considerate.store.engine import REVISIONS, open_store, reading, recording, require_writing, writing
+from considerate.store.sqlite import sqlite_error
+from considerate.store.tables import catalogue_state, decisions, interaction, metadata
 
 
 def url(path: Path) -> str:
@@ -39,9 +43,10 @@ def test_the_wait_for_a_lock_is_what_was_asked_for(store_file: Path) -> None:
 
 
 def test_the_migrations_make_the_tables_that_the_code_uses(engine: Engine) -> None:
+    tables: Any = [metadata] if engine.dialect.name == "sqlite" else [metadata, decisions]
     with reading(engine) as conn:
         context = MigrationContext.configure(conn, opts={"compare_type": True})
-        assert compare_metadata(context, metadata) == []
+        assert compare_metadata(context, tables) == []
 
 
 def test_the_revisions_known_to_workers_are_those_of_alembic() -> None:
@@ -85,7 +90,7 @@ def test_a_missing_store_is_not_made_by_accident(tmp_path: Path) -> None:
 def test_a_file_without_schema_is_upgraded_only_on_request(tmp_path: Path) -> None:
     path = tmp_path / "blank.db"
     path.touch()
-    with pytest.raises(StoreError, match=r"has no schema, 0001 is needed; run: considerate db upgrade"):
+    with pytest.raises(StoreError, match=r"has no schema, 0002 is needed; run: considerate db upgrade"):
         open_store(url(path), create=False)
     open_store(url(path), create=True).dispose()
     open_store(url(path), create=False).dispose()
@@ -105,7 +110,7 @@ def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
     with sqlite3.connect(path) as raw:
         raw.execute("CREATE TABLE recipes (name)")
     raw.close()
-    with pytest.raises(StoreError, match=r"holds tables of something else \(recipes\); choose another file"):
+    with pytest.raises(StoreError, match=r"holds tables of something else \(recipes\); choose another database"):
         open_store(url(path), create=True)
 
 
@@ -138,10 +143,12 @@ def test_a_folder_is_not_a_database(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("considerate.db", r"database URL 'considerate.db': not a URL; write one such as sqlite:///"),
+        ("considerate.db", r"the database URL is not a URL; write a URL such as sqlite:///.* or postgresql://"),
+        ("considerate:secret@host", "the database URL is not a URL"),
         ("sqlite://", "names no file; processes share a store"),
         ("sqlite:///:memory:", "names no file; processes share a store"),
-        ("mysql://shop:secret@host/db", "only SQLite stores can be opened"),
+        ("mysql://shop:secret@host/db", r"^mysql://shop@host/db: only SQLite and PostgreSQL stores can be opened"),
+        ("postgresql+psycopg2://shop:secret@host/db?password=secret", "only SQLite and PostgreSQL stores"),
     ],
 )
 def test_a_url_that_cannot_be_served_says_what_to_write(address: str, message: str) -> None:
@@ -150,26 +157,25 @@ def test_a_url_that_cannot_be_served_says_what_to_write(address: str, message: s
     assert "secret" not in str(caught.value)
 
 
-def test_a_locked_store_says_who_to_wait_for(store_file: Path, engine: Engine) -> None:
-    impatient = open_store(url(store_file), create=False, busy_timeout_ms=20)
+def test_a_locked_store_says_who_to_wait_for(database: Database) -> None:
+    engine, impatient = database.open(), database.open(busy_timeout_ms=20)
     with (
         writing(engine),
-        pytest.raises(StoreError, match="locked by another process that writes; wait for it to end"),
+        pytest.raises(StoreLocked, match="locked by another process that writes; wait for it to end"),
         writing(impatient),
     ):
         pytest.fail("two writers at once")
     with writing(impatient) as conn:
         conn.execute(insert(catalogue_state), {"id": 1, "version": 1})
-    impatient.dispose()
 
 
-def test_a_read_only_store_refuses_writes_and_answers_reads(store_file: Path) -> None:
-    engine = open_store(url(store_file), create=False, read_only=True)
+def test_a_read_only_store_refuses_writes_and_answers_reads(database: Database) -> None:
+    engine = database.open(read_only=True)
     with reading(engine) as conn:
         assert conn.execute(select(catalogue_state)).all() == []
-    with pytest.raises(StoreError, match="read-only; check the permissions"), writing(engine) as conn:
+    advice = {"sqlite": "check the permissions", "postgresql": "name the primary server, and a user who may write"}
+    with pytest.raises(StoreError, match=f"read-only; {advice[database.kind]}"), writing(engine) as conn:
         conn.execute(insert(catalogue_state), {"id": 1, "version": 1})
-    engine.dispose()
 
 
 def test_a_connection_in_use_while_its_engine_is_disposed_is_closed_when_it_is_given_back(store_file: Path) -> None:
@@ -212,7 +218,11 @@ def test_a_connection_without_the_write_lock_may_not_write(engine: Engine) -> No
         require_writing(conn)
     # The option ends with the transaction: the pool does not hand it to the next reader.
     with reading(engine) as conn, pytest.raises(StoreError, match="write lock"):
-        require_writing(conn)
+        require_writing(conn, shared=True)
+    with recording(engine) as conn:
+        require_writing(conn, shared=True)
+        with pytest.raises(StoreError, match="write lock"):
+            require_writing(conn)
 
 
 def test_an_error_of_the_database_shows_no_values(engine: Engine) -> None:
@@ -224,11 +234,34 @@ def test_an_error_of_the_database_shows_no_values(engine: Engine) -> None:
         "channel": 0,
         "received_at": 1,
     }
-    with pytest.raises(StoreError, match="FOREIGN KEY") as caught, writing(engine) as conn:
+    broken = {
+        "sqlite": "FOREIGN KEY",
+        "postgresql": "ForeignKeyViolation 23503 interaction interaction_subject_ref_fkey",
+    }
+    with pytest.raises(StoreError, match=broken[engine.dialect.name]) as caught, writing(engine) as conn:
         conn.execute(insert(interaction), row)
-    assert "canary" not in f"{caught.value} {caught.value.__cause__}"
+    said = "".join(traceback.format_exception(caught.value))
+    assert "canary" not in said
+    assert b"canary".hex() not in said
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_value_that_sqlite_cannot_read_is_not_quoted(engine: Engine) -> None:
+    # "locked canary" and a byte that is not UTF-8
+    broken = text("SELECT CAST(x'6c6f636b65642063616e617279ff' AS TEXT) AS item_id")
+    damaged = pytest.raises(StoreError, match=r"holds text that is not UTF-8.*; restore it from a backup")
+    with damaged as caught, reading(engine) as conn:
+        conn.execute(broken).all()
+    assert not isinstance(caught.value, StoreLocked)
+    assert "canary" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_of_an_error_that_sqlite_names_otherwise_nothing_is_quoted() -> None:
+    said = str(sqlite_error("shop.db", sqlite3.OperationalError('near "canary": syntax error')))
+    assert said.startswith("shop.db: the database refuses: an error that it names no table or column for; if nobody")
 
 
 def test_a_statement_that_the_schema_refuses_is_a_store_error(engine: Engine) -> None:
-    with pytest.raises(StoreError, match="the database refuses: no such table"), reading(engine) as conn:
+    named = {"sqlite": "no such table", "postgresql": "UndefinedTable 42P01"}[engine.dialect.name]
+    with pytest.raises(StoreError, match=f"the database refuses: {named}"), reading(engine) as conn:
         conn.execute(text("SELECT * FROM nowhere"))

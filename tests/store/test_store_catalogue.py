@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from considerate.errors import StoreError
 from considerate.items.catalogue import Catalogue
-from considerate.store.catalogue import catalogue_version, read_catalogue, upsert_items
+from considerate.store.catalogue import catalogue_version, change_item, read_catalogue, upsert_items
 from considerate.store.engine import reading, writing
 
 
@@ -71,6 +71,20 @@ def test_items_that_a_feed_does_not_name_stay(engine: Engine) -> None:
         both = read_catalogue(conn)
     assert both.item_ids == ("bread", "milk", "wine", "Äpfel")
     assert both.features["origin"].tolist() == ["", "DE", "FR", ""]
+
+
+def test_what_changed_since_a_version_brings_an_older_reading_up_to_date(engine: Engine) -> None:
+    feed = Catalogue.of_ids(["bread", "milk"])
+    feed = replace(feed, min_age=np.array([0, 6], np.int16), features={"origin": np.array(["AT", "DE"], dtype=object)})
+    with writing(engine) as conn:
+        upsert_items(conn, shelf())
+        older, version = read_catalogue(conn), catalogue_version(conn)
+        assert older.updated(read_catalogue(conn, since=version)) is older
+        upsert_items(conn, feed)
+        change_item(conn, "wine", {"in_stock": True})
+        changes = read_catalogue(conn, since=version)
+        assert changes.item_ids == ("bread", "milk", "wine")
+        assert_equal(older.updated(changes), read_catalogue(conn))
 
 
 def test_the_catalogue_is_written_under_the_write_lock_only(engine: Engine) -> None:

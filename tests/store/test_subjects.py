@@ -1,16 +1,17 @@
 """Subjects: found by id, stored without it."""
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, delete
+from sqlalchemy import Engine, delete, func, select
 
 from considerate.errors import StoreError
-from considerate.store.engine import reading, writing
+from considerate.store.engine import open_store, reading, recording, writing
 from considerate.store.keys import Keys
 from considerate.store.subjects import (
     Subject,
@@ -21,7 +22,7 @@ from considerate.store.subjects import (
     subject_by_ref,
     subject_keys,
 )
-from considerate.store.tables import subject_key
+from considerate.store.tables import subject, subject_key
 
 AT = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -57,7 +58,8 @@ def test_an_id_can_be_read_back_until_its_key_is_destroyed(engine: Engine, keys:
         assert subject_keys(conn, keys, [ref]) == {}
 
 
-def test_no_customer_id_is_readable_in_the_file(engine: Engine, keys: Keys, store_file: Path) -> None:
+def test_no_customer_id_is_readable_in_the_file(keys: Keys, store_file: Path) -> None:
+    engine = open_store(f"sqlite:///{store_file}", create=False)
     with writing(engine) as conn:
         ensure_subjects(conn, keys, ["canary-4711"])
     engine.dispose()
@@ -91,6 +93,26 @@ def test_a_store_belongs_to_one_master_key(engine: Engine, keys: Keys) -> None:
     message = rf"master key {other.fingerprint}: .* under master key {keys.fingerprint}; restore the keys folder"
     with pytest.raises(StoreError, match=message), writing(engine) as conn:
         ensure_subjects(conn, other, ["7"])
+
+
+def test_recorders_who_meet_the_same_new_customer_agree_on_one_subject(engine: Engine, keys: Keys) -> None:
+    def meet(number: int) -> dict[str, bytes]:
+        with recording(engine) as conn:
+            return ensure_subjects(conn, keys, [f"{(number + place) % 20}" for place in range(20)])
+
+    with ThreadPoolExecutor(8) as pool:
+        met = list(pool.map(meet, range(24)))
+    assert all(one == met[0] for one in met)
+    with reading(engine) as conn:
+        assert conn.execute(select(func.count()).select_from(subject)).scalar() == 20
+        assert len(subject_keys(conn, keys, list(met[0].values()))) == 20
+
+
+def test_an_age_is_not_something_to_record_beside_others(engine: Engine, keys: Keys) -> None:
+    with recording(engine) as conn:
+        ensure_subjects(conn, keys, ["7"])
+        with pytest.raises(StoreError, match="write lock"):
+            ensure_subjects(conn, keys, ["7"], age_bands={"7": "adult"})
 
 
 def test_subjects_are_made_under_the_write_lock_only(engine: Engine, keys: Keys) -> None:

@@ -4,22 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.proofs import proof_now
 
+from considerate.ranking.manifest import artefact_digest
 from considerate.settings.environment import Environment
 from considerate.tracking.runs import track_run
-
-PROOF = {
-    "consent.source": "ledger",
-    "consent.as_of": "2026-05-01T00:00:00+00:00",
-    "consent.ledger_seq": 41,
-    "consent.ledger_head": "9f" * 32,
-    "consent.n_total": 10,
-    "consent.n_included": 7,
-    "consent.n_excluded_no_consent": 2,
-    "consent.n_excluded_withdrawn": 1,
-    "consent.k_item": 10,
-    "consent.k_pair": 5,
-}
 
 
 @pytest.fixture(scope="session")
@@ -37,8 +26,10 @@ def artefact(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def proof() -> dict[str, object]:
-    return dict(PROOF)
+def proof(environment: Environment) -> dict[str, object]:
+    """Tags that prove the consent of a fit on seven of ten customers."""
+    counts = {"consent.n_total": 10, "consent.n_included": 7, "consent.n_excluded_absent": 2}
+    return {**proof_now(environment), **counts, "consent.n_excluded_withdrawn": 1}
 
 
 @pytest.fixture
@@ -47,7 +38,7 @@ def tracked(environment: Environment, artefact: Path) -> Callable[[dict[str, obj
 
     def track(tags: dict[str, object]) -> str:
         with track_run(environment, experiment="shop", name="popularity") as run:
-            run.log_tags(tags)
+            run.log_tags({"model_digest": artefact_digest(artefact), **tags})
             run.log_artefact(artefact)
         return run.run_id
 

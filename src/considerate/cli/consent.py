@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+SERVICE_TOML = Path("configs/service.toml")
+
 app = typer.Typer(name="consent", help="The consents of customers.", no_args_is_help=True)
 
 
@@ -19,6 +21,10 @@ def import_file(
     file: Annotated[
         Path, typer.Argument(help="CSV or Parquet: customer_id, purpose, state, event_time, notice_id ...")
     ],
+    *,
+    config: Annotated[
+        Path, typer.Option("--config", help="The service TOML: whether the privacy signal is heeded strictly.")
+    ] = SERVICE_TOML,
 ) -> None:
     """Record the consents that a shop already has, with their time and evidence; the same file again adds nothing.
 
@@ -29,17 +35,32 @@ def import_file(
     from rich.console import Console
     from rich.table import Table
 
+    from considerate.consent.decision import Policy
     from considerate.consent.importing import import_consents
+    from considerate.consent.publishing import in_force, publish, read_versions
     from considerate.errors import ConsentError
+    from considerate.privacy.kept_wishes import keep_minors
     from considerate.settings.environment import read_environment
-    from considerate.store.engine import open_store
+    from considerate.settings.service import PolicyConfig, ServiceConfig
+    from considerate.settings.toml import read_toml
+    from considerate.store.engine import open_store, reading, writing
     from considerate.store.keys import load_keys
 
-    environment = read_environment()
+    # A shop that runs without one in its usual place lives by the defaults; one that was named must be there.
+    absent = config == SERVICE_TOML and not config.exists()
+    shop = PolicyConfig() if absent else read_toml(config, ServiceConfig).policy
+    environment, at = read_environment(), datetime.now(UTC)
+    versions = read_versions(environment.home / "notices", at=at)
     engine = open_store(environment.database_url, create=True)
     try:
         keys = load_keys(environment.home / "keys", create=True)
-        report = import_consents(file, engine, keys, at=datetime.now(UTC), quarantine=environment.home / "quarantine")
+        with writing(engine) as conn:
+            publish(conn, versions)
+        quarantine = environment.home / "quarantine"
+        policy = Policy(shop.unknown_age, shop.gpc_strict, in_force(versions))
+        report = import_consents(file, engine, keys, at=at, quarantine=quarantine, policy=policy)
+        with reading(engine) as conn:
+            keep_minors(conn, environment.home, at=at)
     finally:
         engine.dispose()
     table = Table(title=f"{report.rows:,} consent records of {report.customers:,} customers", title_justify="left")
@@ -49,6 +70,8 @@ def import_file(
         table.add_row(f"recorded: {state}", f"{rows:,}")
     table.add_row("already in the ledger", f"{report.repeated:,}")
     table.add_row("older than what the ledger knows", f"{report.older:,}")
+    if report.erasing:
+        table.add_row("of customers who are being erased", f"{report.erasing:,}")
     for rule, rows in report.rejected.items():
         table.add_row(f"left out: {rule}", f"{rows:,}")
     console = Console()

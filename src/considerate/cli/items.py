@@ -28,7 +28,7 @@ def import_(
     from considerate.settings.environment import read_environment  # noqa: PLC0415
     from considerate.settings.toml import read_toml  # noqa: PLC0415
     from considerate.store.catalogue import upsert_items  # noqa: PLC0415
-    from considerate.store.engine import open_store, writing  # noqa: PLC0415
+    from considerate.store.engine import open_store, public_url, writing  # noqa: PLC0415
 
     environment = environment_with(read_environment(), data)
     settings = read_toml(config, DataConfig, overrides or ())
@@ -46,4 +46,5 @@ def import_(
             changed = upsert_items(conn, catalogue)
     finally:
         engine.dispose()
-    print(f"{environment.database_url}: {changed:,} items added or changed, {len(catalogue) - changed:,} were the same")
+    same = len(catalogue) - changed
+    print(f"{public_url(environment.database_url)}: {changed:,} items added or changed, {same:,} were the same")

@@ -71,7 +71,8 @@ def _write(
     from considerate.errors import ConfigError  # noqa: PLC0415
     from considerate.interactions.catalogue import legal_age_bands, read_customers  # noqa: PLC0415
     from considerate.interactions.loading import load_into_store  # noqa: PLC0415
-    from considerate.store.engine import open_store  # noqa: PLC0415
+    from considerate.privacy.kept_wishes import keep_minors  # noqa: PLC0415
+    from considerate.store.engine import open_store, reading  # noqa: PLC0415
     from considerate.store.keys import load_keys  # noqa: PLC0415
 
     if settings.source.format == "store":
@@ -80,7 +81,10 @@ def _write(
     engine = open_store(environment.database_url, create=True)
     try:
         keys = load_keys(environment.home / "keys", create=True)
-        return load_into_store(interactions, engine, keys, at=at, age_bands=bands)
+        report = load_into_store(interactions, engine, keys, at=at, age_bands=bands)
+        with reading(engine) as conn:
+            keep_minors(conn, environment.home, at=at)
+        return report
     finally:
         engine.dispose()
 
@@ -118,7 +122,9 @@ def print_report(report: "LoadReport") -> None:
 
 
 def _print_stored(stored: "StoreLoadReport", environment: "Environment") -> None:
+    from considerate.store.engine import public_url  # noqa: PLC0415
+
     print(
-        f"{environment.database_url}: {stored.inserted:,} interactions added, {stored.already_there:,} were there "
-        f"already, {stored.customers:,} customers, {stored.seconds:.1f} s"
+        f"{public_url(environment.database_url)}: {stored.inserted:,} interactions added, "
+        f"{stored.already_there:,} were there already, {stored.customers:,} customers, {stored.seconds:.1f} s"
     )

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from considerate.cli import consent, data, db, items, load, models, serve, token
+from considerate.cli import consent, data, db, items, ledger, load, models, receipt, rights, serve, token
 from considerate.errors import ConsiderateError
 
 app = typer.Typer(
@@ -20,7 +20,10 @@ app.add_typer(items.app, name="items")
 app.add_typer(data.app, name="data")
 app.add_typer(consent.app, name="consent")
 app.add_typer(db.app, name="db")
+app.add_typer(ledger.app, name="ledger")
 app.add_typer(models.app, name="models")
+app.add_typer(rights.app, name="rights")
+app.add_typer(receipt.app, name="receipt")
 app.command("serve")(serve.serve)
 app.command("token")(token.token)
 

@@ -14,7 +14,8 @@ def token(
         str | None, typer.Option("--customer", help="The customer's id in the shop, or the name of a calling service.")
     ] = None,
     scopes: Annotated[
-        list[str] | None, typer.Option("--scope", help="What it opens: me (unless said otherwise) or events:write.")
+        list[str] | None,
+        typer.Option("--scope", help="What it opens: me (unless said otherwise), or a service scope: events:write ..."),
     ] = None,
     create_key: Annotated[
         bool, typer.Option("--create-key", help="Create the development key if there is none.")
@@ -58,6 +59,6 @@ def token(
     for scope in wanted:
         if scope not in list(Scope):
             raise ConfigError(f"--scope {scope}: must be one of {', '.join(Scope)}")
-    typer.echo(
-        mint_token(customer, wanted, auth, read_development_key(path), at=datetime.now(UTC), seconds=60 * minutes)
-    )
+    now, key = datetime.now(UTC), read_development_key(path)
+    # Whoever may use the development key has just logged in as the customer.
+    typer.echo(mint_token(customer, wanted, auth, key, at=now, seconds=60 * minutes, logged_in_at=now))

@@ -71,13 +71,26 @@ class Consent:
 
 @dataclass(frozen=True, slots=True)
 class SubjectFacts:
-    """All that a decision looks at; the defaults are those of a person of whom nothing is known."""
+    """All that a decision looks at; the defaults are those of a person of whom nothing is known.
+
+    Attributes
+    ----------
+    consents
+        What she last said about each purpose; purposes never decided on are absent.
+    age_band, state
+        As in `store.subjects.Subject`.
+    objected, restricted
+        She objects (GDPR 21), or has use restricted (GDPR 18).
+    gpc_at
+        When one of her devices first sent a Global Privacy Control signal, None for never. It holds on every device.
+    """
 
     consents: Mapping[Purpose, Consent] = field(default_factory=dict)
     age_band: AgeBand = "unknown"
     state: State = "active"
     objected: bool = False
     restricted: bool = False
+    gpc_at: datetime | None = None
 
 
 NOBODY = SubjectFacts()
@@ -130,8 +143,8 @@ def effective(facts: SubjectFacts, purpose: Purpose, *, at: datetime, policy: Po
     Returns
     -------
         Allowed only if every test holds; the reason is that of the first that does not, in this order: given,
-        notice and purpose unchanged, not expired, not objected, not restricted, age allowed, active, no GPC signal
-        that denies it.
+        notice and purpose unchanged, not expired, not objected, not restricted, age allowed, active, one of the
+        purposes it widens effective (else the reason of the first of them), no GPC signal that denies it.
     """
     reason = _first_refusal(facts, purpose, at=at, policy=policy, gpc=gpc)
     return Decision(reason is Reason.OK, reason)
@@ -146,6 +159,11 @@ def effective_all(
         if not decision.allowed:
             return decision
     return Decision(bool(purposes), Reason.OK if purposes else Reason.NO_CONSENT)
+
+
+def gpc_denies(purpose: Purpose, policy: Policy) -> bool:
+    """Whether a Global Privacy Control signal speaks against this purpose."""
+    return policy.gpc_strict or PURPOSE_RULES[purpose].gpc_denies
 
 
 def age_allowed(age_band: AgeBand, policy: Policy) -> bool:
@@ -163,7 +181,7 @@ def _first_refusal(  # noqa: PLR0911 - a list of rules reads best as a list
         return _NOT_GIVEN.get(consent.state, Reason.NO_CONSENT)
     rule = PURPOSE_RULES[purpose]
     notice = policy.notices.get(consent.notice_id)
-    if notice is None or consent.notice_version < notice.oldest_valid or consent.purpose_version != rule.version:
+    if notice is None or consent.notice_version < notice.oldest_for(purpose) or consent.purpose_version != rule.version:
         return Reason.NOTICE_CHANGED
     if consent.expires_at is not None and at >= consent.expires_at:
         return Reason.EXPIRED
@@ -175,7 +193,14 @@ def _first_refusal(  # noqa: PLR0911 - a list of rules reads best as a list
         return Reason.MINOR_OR_AGE_UNKNOWN
     if facts.state != "active":
         return Reason.NO_CONSENT
-    if gpc and (rule.gpc_denies or policy.gpc_strict):
+    if rule.requires:
+        reasons = [_first_refusal(facts, wide, at=at, policy=policy, gpc=gpc) for wide in rule.requires]
+        if Reason.OK not in reasons:
+            return reasons[0]
+    # A yes to this very purpose, given after the signal was first seen, is the later and the more specific word: it
+    # wins over the signal that the same browser goes on sending. A signal seen for the first time has no such answer.
+    answered = facts.gpc_at is not None and consent.event_time >= facts.gpc_at
+    if (gpc or facts.gpc_at is not None) and not answered and gpc_denies(purpose, policy):
         return Reason.GPC
     return Reason.OK
 

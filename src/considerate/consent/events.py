@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 import rfc8785
+from sqlalchemy import LargeBinary
 
 from considerate.consent.decision import ConsentState
 from considerate.consent.notices import NoticeShown
@@ -35,6 +36,9 @@ class Head(NamedTuple):
 
     seq: int
     hash: bytes
+
+
+EMPTY = Head(0, GENESIS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,7 @@ HASHED: tuple[str, ...] = tuple(
     sorted(column.name for column in consent_event.columns if column.name not in ("prev_hash", "hash"))
 )
 """Columns of a ledger row that its hash covers, in the order of canonical JSON."""
+_RAW = tuple(isinstance(consent_event.c[name].type, LargeBinary) for name in HASHED)
 
 
 def canonical_row(values: Sequence[Any]) -> bytes:
@@ -135,6 +140,20 @@ def canonical_row(values: Sequence[Any]) -> bytes:
 def chain_hash(previous: bytes, canonical: bytes) -> bytes:
     """Give the 32-byte hash of an event that follows the one with hash `previous`."""
     return hashlib.sha256(b"clr.v1" + previous + canonical).digest()
+
+
+def is_chained(row: Sequence[Any], previous: bytes) -> bool:
+    """Whether a ledger row is what was once appended after the event with hash `previous`.
+
+    Parameters
+    ----------
+    row
+        `prev_hash`, `hash` and the `HASHED` columns in that order, as the database holds them. SQLite lets any type
+        into a column, and bytes are hashed as their hex: text in their place is a forgery with the same hash.
+    """
+    before, hashed, *values = row
+    typed = all(value is None or isinstance(value, bytes) is raw for value, raw in zip(values, _RAW, strict=True))
+    return typed and bool(before == previous and hashed == chain_hash(previous, canonical_row(values)))
 
 
 def canonical_evidence(evidence: Mapping[str, Any]) -> bytes:

@@ -6,29 +6,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 from sqlalchemy import Connection, Engine, select
 
-from considerate.consent.decision import ConsentState
-from considerate.consent.events import ConsentEvent, Head
+from considerate.consent.decision import ConsentState, Policy, gpc_denies
+from considerate.consent.events import ConsentEvent, Head, Method, Recorded
+from considerate.consent.facts import GPC_CONFLICT, gpc_signals
 from considerate.consent.ledger import append_many, head
-from considerate.consent.notices import NOTICES, Notice
-from considerate.consent.purposes import Purpose
+from considerate.consent.minors import end_grants_of_minors, minors_among, without_higher
 from considerate.consent.records import (
-    MINOR_BANDS,
     ConsentRecord,
     RejectedRow,
     count_rules,
+    may_be_a_lost_no,
     read_records,
     time_of,
     write_rejected,
 )
 from considerate.errors import ConsentError
 from considerate.store.engine import writing
-from considerate.store.keys import Keys
+from considerate.store.keys import Keys, commit
 from considerate.store.statements import chunks
-from considerate.store.subjects import AGE_BANDS, ensure_subjects
-from considerate.store.tables import consent_current, consent_event, subject, to_micros
+from considerate.store.subjects import MINOR_BANDS, ensure_subjects, inactive_subjects, subject_keys
+from considerate.store.tables import consent_current, consent_event, to_micros
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class ImportReport:
     Attributes
     ----------
     rows
-        Rows of the file: `sum(recorded.values()) + repeated + older + sum(rejected.values())`.
+        Rows of the file: `sum(recorded.values()) + repeated + older + erasing + sum(rejected.values())`.
     recorded
         State -> events appended to the ledger.
     repeated
@@ -53,6 +54,8 @@ class ImportReport:
         Distinct customers among the rows read.
     head
         End of the ledger afterwards.
+    erasing
+        Rows of customers who are just being erased: nothing of them is recorded any more.
     """
 
     rows: int
@@ -63,6 +66,20 @@ class ImportReport:
     quarantine: Path | None
     customers: int
     head: Head
+    erasing: int = 0
+
+
+Outcome = Literal["recorded", "repeated", "older", "erasing", "minor"]
+"""`minor` is the rule of that name, which only the store can judge: a yes of somebody known there to be one."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakenIn:
+    """What became of one record; `recorded` is its ledger event, None where none was appended."""
+
+    record: ConsentRecord
+    outcome: Outcome
+    recorded: Recorded | None
 
 
 def import_consents(
@@ -72,7 +89,7 @@ def import_consents(
     *,
     at: datetime,
     quarantine: Path,
-    notices: Mapping[str, Notice] = NOTICES,
+    policy: Policy,
 ) -> ImportReport:
     """Record the consents of a CSV or Parquet file, all in one transaction; the same file again adds nothing.
 
@@ -90,8 +107,8 @@ def import_consents(
         Now: recorded as the time of the import.
     quarantine
         Folder for rows that are not recorded.
-    notices
-        Notices that are known here.
+    policy
+        Of the shop, with the notices that are known here.
 
     Raises
     ------
@@ -100,28 +117,98 @@ def import_consents(
     ConsentError
         A row that says no cannot be understood: recording the rest could leave a withdrawn consent standing.
     """
-    records, rejected = read_records(path, notices=notices, at=at)
-    left_out = write_rejected(rejected, quarantine, f"consents-{path.stem}") if rejected else None
+    records, rejected = read_records(path, notices=policy.notices, at=at)
+    name = f"consents-{path.stem}"
+    left_out = write_rejected(rejected, quarantine, name) if rejected else None
     _refuse_lost_withdrawals(path, rejected, left_out)
-    # In the order of the acts; of two in the same moment the no comes last, and so it stands.
-    records.sort(key=lambda record: (record.event_time, record.state is not ConsentState.GIVEN, record.row))
     with writing(engine) as conn:
-        said = _age_bands(records, rejected, at)
-        customers = [*(record.customer_id for record in records), *said]
-        refs = ensure_subjects(conn, keys, customers, age_bands=_not_raised(conn, keys, said), at=at)
-        events, repeated, older = _new_events(conn, keys, path.name, records, refs)
-        append_many(conn, keys, events, at=at)
+        taken = take_in(conn, keys, records, rejected, policy=policy, source=path.name, method="import", at=at)
+        minors = [one.record for one in taken if one.outcome == "minor"]
+        if minors:
+            young = [RejectedRow(one.row, "minor", one.values) for one in minors]
+            rejected = sorted([*rejected, *young], key=lambda one: one.row)
+            left_out = write_rejected(rejected, quarantine, name)
         end = head(conn)
+    outcomes = Counter(one.outcome for one in taken)
     return ImportReport(
-        rows=len(records) + len(rejected),
-        recorded=dict(sorted(Counter(event.state.value for event in events).items())),
-        repeated=repeated,
-        older=older,
+        rows=len(taken) + len(rejected) - len(minors),
+        recorded=dict(sorted(Counter(one.record.state.value for one in taken if one.recorded is not None).items())),
+        repeated=outcomes["repeated"],
+        older=outcomes["older"],
         rejected=count_rules(rejected),
         quarantine=left_out,
-        customers=len(refs),
+        customers=len({one.record.customer_id for one in taken} | set(_age_bands((), rejected, at))),
         head=end,
+        erasing=outcomes["erasing"],
     )
+
+
+def take_in(
+    conn: Connection,
+    keys: Keys,
+    records: Sequence[ConsentRecord],
+    rejected: Sequence[RejectedRow],
+    *,
+    policy: Policy,
+    source: str,
+    method: Method,
+    at: datetime,
+) -> list[TakenIn]:
+    """Record what was decided elsewhere; give what became of each record, in the order of the acts.
+
+    Parameters
+    ----------
+    conn
+        From `store.engine.writing`.
+    records
+        That follow the rules.
+    rejected
+        Those that do not: the age they name is heeded all the same.
+    policy
+        Of the shop.
+    source
+        Where they come from; goes into the evidence.
+    method
+        Of the ledger events.
+    at
+        Now.
+    """
+    # Of two in the same moment the no comes last, and so it stands.
+    order = sorted(records, key=lambda one: (one.event_time, one.state is not ConsentState.GIVEN, one.row))
+    said = _age_bands(order, rejected, at)
+    customers = [*(record.customer_id for record in order), *said]
+    refs = ensure_subjects(conn, keys, customers, age_bands=without_higher(conn, keys, said), at=at)
+    people = list(refs.values())
+    data_keys = subject_keys(conn, keys, people)
+    # Of somebody who is being erased the key may be gone already, and nothing is recorded.
+    ids = [_event_id(data_keys.get(refs[record.customer_id], b""), record) for record in order]
+    outcomes = _outcomes(conn, order, ids, refs)
+    signals = gpc_signals(conn, people)
+    events = [
+        ConsentEvent(
+            subject_ref=refs[record.customer_id],
+            purpose=record.purpose,
+            state=record.state,
+            notice=record.notice,
+            event_time=record.event_time,
+            method=method,
+            evidence={
+                **record.evidence,
+                "imported_from": source,
+                **_conflict(record, signals.get(refs[record.customer_id]), policy),
+            },
+            jurisdiction=record.jurisdiction,
+            event_id=event_id,
+        )
+        for record, event_id, outcome in zip(order, ids, outcomes, strict=True)
+        if outcome == "recorded"
+    ]
+    done = iter(append_many(conn, keys, events, at=at))
+    end_grants_of_minors(conn, keys, people, at=at)
+    return [
+        TakenIn(record, outcome, next(done) if outcome == "recorded" else None)
+        for record, outcome in zip(order, outcomes, strict=True)
+    ]
 
 
 def _age_bands(records: Sequence[ConsentRecord], rejected: Sequence[RejectedRow], at: datetime) -> dict[str, str]:
@@ -137,21 +224,9 @@ def _age_bands(records: Sequence[ConsentRecord], rejected: Sequence[RejectedRow]
     return {customer: band for _, band, customer in said}
 
 
-def _not_raised(conn: Connection, keys: Keys, bands: Mapping[str, str]) -> dict[str, str]:
-    """Leave out the bands that are higher than the one in the store; `unknown` is the lowest there is to replace."""
-    lookups = {keys.lookup(customer): customer for customer in bands}
-    kept = dict(bands)
-    for part in chunks(list(lookups)):
-        query = select(subject.c.lookup_hmac, subject.c.age_band).where(subject.c.lookup_hmac.in_(part))
-        for lookup, known in conn.execute(query):
-            if known != "unknown" and AGE_BANDS.index(bands[lookups[lookup]]) > AGE_BANDS.index(known):
-                del kept[lookups[lookup]]
-    return kept
-
-
 def _refuse_lost_withdrawals(path: Path, rejected: Sequence[RejectedRow], left_out: Path | None) -> None:
     # A yes that is lost is asked for again. A no that is lost would be ignored.
-    lost = [row for row in rejected if row.values["state"] != "given" and not _of_another_purpose(row)]
+    lost = [row for row in rejected if may_be_a_lost_no(row)]
     if lost:
         counts = ", ".join(f"{rule} {n}" for rule, n in count_rules(lost).items())
         raise ConsentError(
@@ -160,46 +235,32 @@ def _refuse_lost_withdrawals(path: Path, rejected: Sequence[RejectedRow], left_o
         )
 
 
-def _of_another_purpose(row: RejectedRow) -> bool:
-    # `Train_Models ` is ours, misspelt.
-    return row.rule == "unknown_purpose" and row.values["purpose"].strip().casefold() not in list(Purpose)
-
-
-def _new_events(
-    conn: Connection, keys: Keys, source: str, records: Sequence[ConsentRecord], refs: Mapping[str, bytes]
-) -> tuple[list[ConsentEvent], int, int]:
-    ids = [_event_id(keys, record) for record in records]
+def _outcomes(
+    conn: Connection, records: Sequence[ConsentRecord], ids: Sequence[bytes], refs: Mapping[str, bytes]
+) -> list[Outcome]:
     known: set[bytes] = set()
     for part in chunks(ids):
         known.update(conn.execute(select(consent_event.c.event_id).where(consent_event.c.event_id.in_(part))).scalars())
-    latest = _latest(conn, list(refs.values()))
-    events: list[ConsentEvent] = []
-    repeated = older = 0
+    people = list(refs.values())
+    leaving, minors = inactive_subjects(conn, people), minors_among(conn, people)
+    latest = _latest(conn, people)
+    outcomes: list[Outcome] = []
     for event_id, record in zip(ids, records, strict=True):
         ref = refs[record.customer_id]
-        time, is_no = latest.get((ref, record.purpose.value), (-1, False))
-        when, says_no = to_micros(record.event_time), record.state is not ConsentState.GIVEN
+        when = to_micros(record.event_time), record.state is not ConsentState.GIVEN
         if event_id in known:
-            repeated += 1
-        elif (when, says_no) < (time, is_no):
-            older += 1
+            outcomes.append("repeated")
+        elif ref in leaving:
+            outcomes.append("erasing")
+        elif record.state is ConsentState.GIVEN and ref in minors:
+            outcomes.append("minor")
+        elif when < latest.get((ref, record.purpose.value), (-1, False)):
+            outcomes.append("older")
         else:
             known.add(event_id)
-            latest[ref, record.purpose.value] = (when, says_no)
-            events.append(
-                ConsentEvent(
-                    subject_ref=ref,
-                    purpose=record.purpose,
-                    state=record.state,
-                    notice=record.notice,
-                    event_time=record.event_time,
-                    method="import",
-                    evidence={**record.evidence, "imported_from": source},
-                    jurisdiction=record.jurisdiction,
-                    event_id=event_id,
-                )
-            )
-    return events, repeated, older
+            latest[ref, record.purpose.value] = when
+            outcomes.append("recorded")
+    return outcomes
 
 
 def _latest(conn: Connection, refs: Sequence[bytes]) -> dict[tuple[bytes, str], tuple[int, bool]]:
@@ -212,13 +273,19 @@ def _latest(conn: Connection, refs: Sequence[bytes]) -> dict[tuple[bytes, str], 
     return latest
 
 
-def _event_id(keys: Keys, record: ConsentRecord) -> bytes:
+def _conflict(record: ConsentRecord, signal: datetime | None, policy: Policy) -> Mapping[str, bool]:
+    later = record.state is ConsentState.GIVEN and signal is not None and record.event_time >= signal
+    return GPC_CONFLICT if later and gpc_denies(record.purpose, policy) else {}
+
+
+def _event_id(data_key: bytes, record: ConsentRecord) -> bytes:
+    """Give the id by which the same record is recognised; once the person's own key is destroyed, nobody can."""
     said = [
-        record.customer_id,
         record.purpose.value,
         record.state.value,
-        to_micros(record.event_time),
+        to_micros(record.said_time),
         record.notice.notice_id,
         record.notice.notice_version,
     ]
-    return bytes.fromhex(keys.pseudonym("consent-import", json.dumps(said)))
+    # A list, so never the commitment to any evidence, which is an object.
+    return commit(data_key, json.dumps(said).encode())[:16]

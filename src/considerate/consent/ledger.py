@@ -1,14 +1,14 @@
 """The consent ledger: append-only, hash-chained, with the current state of everybody as a projection beside it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, insert, literal_column, select, text
+from sqlalchemy import Connection, func, insert, select, text
 
 from considerate.consent.decision import Consent, ConsentState, Policy, age_allowed
 from considerate.consent.events import (
-    GENESIS,
+    EMPTY,
     HASHED,
     ConsentEvent,
     Head,
@@ -17,20 +17,29 @@ from considerate.consent.events import (
     canonical_evidence,
     canonical_row,
     chain_hash,
+    is_chained,
     row_values,
 )
-from considerate.consent.notices import NOTICES, NoticeShown, check_current, current_notice
+from considerate.consent.notices import NoticeShown, check_current
 from considerate.consent.projection import project, read_current
+from considerate.consent.publishing import newest_published, note_notices
 from considerate.consent.purposes import Purpose
-from considerate.errors import MinorCannotConsent, UnknownSubject
+from considerate.errors import MinorCannotConsent, StoreError, UnknownSubject
 from considerate.store.engine import require_writing
 from considerate.store.keys import Keys, commit, seal
-from considerate.store.statements import chunks, insert_new
+from considerate.store.statements import chunks, untyped
 from considerate.store.subjects import bind_keys, new_ref, subject_by_ref, subject_keys
-from considerate.store.tables import consent_current, consent_event, consent_evidence, subject, to_micros
-from considerate.store.tables import notice as notice_table
+from considerate.store.tables import (
+    consent_current,
+    consent_event,
+    consent_evidence,
+    ledger_checkpoint,
+    subject,
+    tombstone,
+)
 
-_HEAD = select(consent_event.c.seq, consent_event.c.hash).order_by(consent_event.c.seq.desc()).limit(1)
+_LAST = 2**63 - 1
+_HEAD = select(consent_event.c.seq, untyped(consent_event.c.hash)).order_by(consent_event.c.seq.desc()).limit(1)
 
 
 def grant(
@@ -101,8 +110,11 @@ def withdraw(
     require_writing(conn)
     current = read_current(conn, subject_ref).get(purpose)
     if current is not None and current.state is not ConsentState.GIVEN:
-        return _recorded_before(conn, subject_ref, purpose, current)
-    notice = current_notice() if current is None else _notice_of(conn, current.seq)
+        before = _recorded_before(conn, subject_ref, purpose, current)
+        # None where the ledger does not bear out that it is off: what it does not know, a replay would undo.
+        if before is not None:
+            return before
+    notice = newest_published(conn) if current is None else notice_of(conn, current.seq)
     state = ConsentState.REFUSED if current is None else ConsentState.WITHDRAWN
     event = ConsentEvent(subject_ref, purpose, state, notice, at, method=method, evidence=evidence)
     return append(conn, keys, event, at=at)
@@ -126,7 +138,8 @@ def append_many(conn: Connection, keys: Keys, events: Sequence[ConsentEvent], *,
     Raises
     ------
     UnknownSubject
-        An event of nobody, or of an erased person. Nothing is appended.
+        An event of nobody, or of an erased person; of one who is being erased, anything but `erased`. Nothing is
+        appended.
     ConsentError
         An event that cannot be written as canonical JSON.
     """
@@ -134,7 +147,7 @@ def append_many(conn: Connection, keys: Keys, events: Sequence[ConsentEvent], *,
     bind_keys(conn, keys)
     _lock_ledger(conn)
     refs = list(dict.fromkeys(event.subject_ref for event in events))
-    epochs = _epochs(conn, refs)
+    epochs = _epochs(conn, refs, events)
     data_keys = subject_keys(conn, keys, [event.subject_ref for event in events if event.evidence is not None])
     seq, previous = head(conn)
     rows: list[dict[str, Any]] = []
@@ -169,50 +182,65 @@ def append_many(conn: Connection, keys: Keys, events: Sequence[ConsentEvent], *,
     if rows:
         conn.execute(insert(consent_event), rows)
         project(conn, rows, epochs)
-        _note_notices(conn, events)
+        note_notices(conn, (event.notice for event in events))
     if evidence_rows:
         conn.execute(insert(consent_evidence), evidence_rows)
     return recorded
 
 
 def head(conn: Connection) -> Head:
-    """Give the last seq and hash."""
+    """Give the last seq and hash.
+
+    Raises
+    ------
+    StoreError
+        What stands there is no hash.
+    """
     row = conn.execute(_HEAD).first()
-    return Head(0, GENESIS) if row is None else Head(row.seq, row.hash)
+    if row is not None and not isinstance(row.hash, bytes):
+        raise StoreError(f"ledger position {row.seq}: its hash is not one; see: considerate ledger verify")
+    return EMPTY if row is None else Head(row.seq, row.hash)
 
 
-def verify(conn: Connection, *, trusted: Head | None = None) -> int | None:
+def last_position(conn: Connection) -> int:
+    """Give the last seq, whatever stands there; 0 for an empty ledger."""
+    return conn.execute(select(func.max(consent_event.c.seq))).scalar() or 0
+
+
+def verify(conn: Connection, *, trusted: Head | Iterable[Head] = (), start: Head = EMPTY) -> int | None:
     """Walk the whole chain; give the first seq that is not what was once appended, or None if all is well.
 
     An event that was edited, removed, inserted or moved is found. A ledger cut short at its end is found as long as
-    the projection still points behind the end; one that was rewritten throughout is found only by `trusted`.
+    another table still points behind the end; one that was rewritten throughout is found only by `trusted`.
 
     Parameters
     ----------
     trusted
-        A head that was noted elsewhere, where whoever changes the database cannot reach.
+        Heads that were noted elsewhere, where whoever changes the database cannot reach.
+    start
+        Where to begin: a head that is known to be right.
     """
+    noted = {one.seq: one.hash for one in ([trusted] if isinstance(trusted, Head) else trusted)}
     # Untyped: a value that was forged in another type is compared as it is, not converted.
-    columns: list[ColumnElement[Any]] = [literal_column(name) for name in ("prev_hash", "hash", *HASHED)]
-    query = select(*columns).select_from(consent_event).order_by(consent_event.c.seq)
+    columns = [untyped(consent_event.c[name]) for name in ("prev_hash", "hash", *HASHED)]
+    query = select(*columns).where(consent_event.c.seq > start.seq)
     place = HASHED.index("seq") + 2
-    expected, previous = 1, GENESIS
-    with conn.execution_options(yield_per=2_000).execute(query) as rows:
+    expected, previous = start.seq + 1, start.hash
+    with conn.execute(query.order_by(consent_event.c.seq), execution_options={"yield_per": 2_000}) as rows:
         for row in rows:
-            values = tuple(row)
-            intact = (
-                values[place] == expected
-                and values[0] == previous
-                and values[1] == chain_hash(previous, canonical_row(values[2:]))
-                and (trusted is None or trusted.seq != expected or trusted.hash == values[1])
-            )
-            if not intact:
+            if not (row[place] == expected and is_chained(row, previous) and noted.get(expected, row[1]) == row[1]):
                 return expected
-            expected, previous = expected + 1, values[1]
-    farthest = conn.execute(select(func.max(consent_current.c.seq))).scalar() or 0
-    if trusted is not None:
-        farthest = max(farthest, trusted.seq)
-    return expected if farthest >= expected else None
+            expected, previous = expected + 1, row[1]
+    return expected if max(_farthest(conn), *noted, 0) >= expected else None
+
+
+def _farthest(conn: Connection) -> int:
+    """Give the last seq that other tables speak of.
+
+    SQLite lets text into these columns, and sorts it behind every number: it is no position.
+    """
+    places = (consent_current.c.seq, tombstone.c.seq, ledger_checkpoint.c.seq)
+    return max(conn.execute(select(func.max(place)).where(place <= _LAST)).scalar() or 0 for place in places)
 
 
 def _lock_ledger(conn: Connection) -> None:
@@ -221,49 +249,41 @@ def _lock_ledger(conn: Connection) -> None:
         conn.execute(text("SELECT pg_advisory_xact_lock(7236547)"))
 
 
-def _epochs(conn: Connection, refs: Sequence[bytes]) -> dict[bytes, int]:
+def _epochs(conn: Connection, refs: Sequence[bytes], events: Sequence[ConsentEvent]) -> dict[bytes, int]:
+    stays = {event.subject_ref for event in events if event.state is not ConsentState.ERASED}
     epochs: dict[bytes, int] = {}
     for part in chunks(refs):
-        query = select(subject.c.subject_ref, subject.c.consent_epoch)
-        query = query.where(subject.c.subject_ref.in_(part), subject.c.state == "active")
-        epochs.update((ref, epoch) for ref, epoch in conn.execute(query))
+        query = select(subject.c.subject_ref, subject.c.consent_epoch, subject.c.state)
+        for ref, epoch, state in conn.execute(query.where(subject.c.subject_ref.in_(part))):
+            if state == "active" or (state == "erasing" and ref not in stays):
+                epochs[ref] = epoch
     if missing := len(refs) - len(epochs):
         raise UnknownSubject(f"{missing} of {len(refs)} subjects: not known or erased; make them with ensure_subjects")
     return epochs
 
 
-def _note_notices(conn: Connection, events: Sequence[ConsentEvent]) -> None:
-    rows = []
-    for shown in dict.fromkeys(event.notice for event in events):
-        known = NOTICES.get(shown.notice_id)
-        if known is not None and known.version == shown.notice_version and shown.locale in known.texts:
-            rows.append(
-                {
-                    "notice_id": shown.notice_id,
-                    "version": shown.notice_version,
-                    "locale": shown.locale,
-                    "text_sha256": known.text_sha256(shown.locale),
-                    "material": known.material,
-                    "valid_from": to_micros(known.valid_from),
-                }
-            )
-    if rows:
-        conn.execute(insert_new(conn, notice_table), rows)
+def notice_of(conn: Connection, seq: int) -> NoticeShown:
+    """Name the notice that was read before event `seq`; the newest one where there is no such event.
 
-
-def _notice_of(conn: Connection, seq: int) -> NoticeShown:
+    Withdrawing and erasing ask for it: a wrong projection must hinder neither.
+    """
     columns = (consent_event.c.notice_id, consent_event.c.notice_version, consent_event.c.locale)
-    return NoticeShown(*conn.execute(select(*columns).where(consent_event.c.seq == seq)).one())
+    row = conn.execute(select(*columns).where(consent_event.c.seq == seq)).first()
+    return newest_published(conn) if row is None else NoticeShown(*row)
 
 
-def _recorded_before(conn: Connection, subject_ref: bytes, purpose: Purpose, current: Consent) -> Recorded:
-    event = select(consent_event.c.event_id, consent_event.c.hash).where(consent_event.c.seq == current.seq)
-    event_id, hash_ = conn.execute(event).one()
+def _recorded_before(conn: Connection, subject_ref: bytes, purpose: Purpose, current: Consent) -> Recorded | None:
+    event = consent_event.c
+    hers = event.subject_ref == subject_ref, event.purpose_id == purpose.value
+    last = select(event.seq, event.state, event.event_id, event.hash).where(*hers).order_by(event.seq.desc()).limit(1)
+    row = conn.execute(last).first()
+    if row is None or (row.seq, row.state) != (current.seq, current.state.value):
+        return None
     epoch = conn.execute(select(subject.c.consent_epoch).where(subject.c.subject_ref == subject_ref)).scalar_one()
     return Recorded(
         seq=current.seq,
-        event_id=event_id,
-        hash=hash_,
+        event_id=row.event_id,
+        hash=row.hash,
         purpose=purpose,
         state=current.state,
         event_time=current.event_time,

@@ -1,15 +1,17 @@
 """The notice a customer reads before deciding: what a consent is bound to.
 
 A consent names a notice, its version and its language; the hash of the text shows later which words were read.
-A material change raises `oldest_valid`, and every consent given under an older version stops being effective.
+A material change names the purposes it changes: a consent to one of them that was given under an older version stops
+being effective, and every other stays as it is.
 """
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
 
+from considerate.consent.purposes import Purpose
 from considerate.errors import StaleNotice
 
 
@@ -22,13 +24,15 @@ class Notice:
     notice_id, version
         Its name, and the version that is current.
     oldest_valid
-        The oldest version since which nothing material has changed.
+        The oldest version since which nothing material has changed for any purpose.
     material
         Whether this version changed something that customers must be asked about again.
     valid_from
         When it took effect.
     texts
         Locale -> text as shown.
+    oldest_of
+        Purpose -> the oldest version since which nothing material has changed for it, where that is not `oldest_valid`.
     """
 
     notice_id: str
@@ -37,6 +41,11 @@ class Notice:
     material: bool
     valid_from: datetime
     texts: Mapping[str, str]
+    oldest_of: Mapping[Purpose, int] = field(default_factory=dict)
+
+    def oldest_for(self, purpose: Purpose) -> int:
+        """Give the oldest version under which a consent to `purpose` still holds."""
+        return max(self.oldest_valid, self.oldest_of.get(purpose, self.oldest_valid))
 
     @property
     def locales(self) -> tuple[str, ...]:

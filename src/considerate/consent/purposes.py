@@ -1,4 +1,4 @@
-"""The five purposes, each its own switch, none pre-ticked."""
+"""The five purposes, each its own switch, none pre-ticked. Two of them only widen others and are useless alone."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -28,18 +28,25 @@ class PurposeRule:
         A `Sec-GPC: 1` signal denies it (see considerate.consent.decision).
     ttl_days
         A grant expires after so many days and is asked for again.
+    requires
+        Purposes that this one widens: unless one of them is effective it is not either. Empty where it stands alone.
     """
 
     version: int
     explicit: bool
     gpc_denies: bool
     ttl_days: int
+    requires: tuple[Purpose, ...] = ()
 
+
+_ONSITE, _TRAIN, _EMAIL = Purpose.PERSONALISE_ONSITE, Purpose.TRAIN_MODELS, Purpose.EMAIL_CAMPAIGN
 
 PURPOSE_RULES: dict[Purpose, PurposeRule] = {
-    Purpose.PERSONALISE_ONSITE: PurposeRule(1, explicit=False, gpc_denies=False, ttl_days=730),
-    Purpose.TRAIN_MODELS: PurposeRule(1, explicit=False, gpc_denies=False, ttl_days=730),
-    Purpose.LINK_IN_STORE: PurposeRule(1, explicit=False, gpc_denies=True, ttl_days=730),
-    Purpose.EMAIL_CAMPAIGN: PurposeRule(1, explicit=False, gpc_denies=True, ttl_days=730),
-    Purpose.SENSITIVE_CATEGORIES: PurposeRule(1, explicit=True, gpc_denies=True, ttl_days=365),
+    _ONSITE: PurposeRule(1, explicit=False, gpc_denies=False, ttl_days=730),
+    _TRAIN: PurposeRule(1, explicit=False, gpc_denies=False, ttl_days=730),
+    Purpose.LINK_IN_STORE: PurposeRule(1, explicit=False, gpc_denies=True, ttl_days=730, requires=(_ONSITE, _TRAIN)),
+    _EMAIL: PurposeRule(1, explicit=False, gpc_denies=True, ttl_days=730),
+    Purpose.SENSITIVE_CATEGORIES: PurposeRule(
+        1, explicit=True, gpc_denies=True, ttl_days=365, requires=(_ONSITE, _TRAIN, _EMAIL)
+    ),
 }

@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +16,23 @@ from considerate.consent.decision import ConsentState
 from considerate.consent.notices import Notice, NoticeShown
 from considerate.consent.purposes import Purpose
 from considerate.errors import DataError
-from considerate.store.subjects import AGE_BANDS
+from considerate.store.subjects import AGE_BANDS, MINOR_BANDS
 
 REQUIRED = ("customer_id", "purpose", "state", "event_time", "notice_id", "notice_version")
 OPTIONAL = ("locale", "age_band", "jurisdiction")
 STATES = {state.value: state for state in (ConsentState.GIVEN, ConsentState.REFUSED, ConsentState.WITHDRAWN)}
-MINOR_BANDS = tuple(band for band in AGE_BANDS if band not in ("adult", "unknown"))
+CLOCK_AHEAD = timedelta(minutes=5)
+"""How far the clock of whoever recorded a yes may run ahead of ours."""
 
 RULES = {
     "no_customer": "customer_id is empty",
     "unknown_purpose": f"purpose is none of {', '.join(Purpose)}",
     "unknown_state": f"state is none of {', '.join(STATES)}",
     "bad_time": "event_time is not a time since 1970 such as 2025-03-01T09:30:00+01:00",
-    "future_time": "event_time lies in the future",
+    "future_time": "given more than 5 minutes ahead of the clock here",
     "unknown_age_band": f"age_band is none of {', '.join(AGE_BANDS)}",
     "unknown_notice": "the notice is not known here in that version and language: nobody can say what was agreed to",
-    "minor": "given by someone under 18",
+    "minor": "given by someone under 18, as the row or the store says",
     "no_evidence": "given without anything that shows it: no column beside the ones above holds a value",
 }
 """Why a row is not recorded, in the order in which the rules are tried."""
@@ -39,17 +40,31 @@ RULES = {
 
 @dataclass(frozen=True, slots=True)
 class ConsentRecord:
-    """One row: who decided what, when, after reading which notice, and what shows it."""
+    """One row: who decided what, when, after reading which notice, and what shows it.
+
+    Attributes
+    ----------
+    row
+        Its number in the file.
+    event_time
+        When the customer acted: never later than now.
+    said_time
+        The same by the clock of whoever recorded it, which may run ahead.
+    values
+        The row as it came.
+    """
 
     row: int
     customer_id: str
     purpose: Purpose
     state: ConsentState
     event_time: datetime
+    said_time: datetime
     notice: NoticeShown
     age_band: str | None
     jurisdiction: str | None
     evidence: Mapping[str, str]
+    values: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +111,7 @@ def read_records(
     columns = {name: _text(path, name, table[name]) for name in table.column_names}
     for row, values in enumerate(zip(*columns.values(), strict=True), start=1):
         named = dict(zip(columns, values, strict=True))
-        checked = _check(row, named, notices, at)
+        checked = check_record(row, named, notices, at)
         if isinstance(checked, str):
             rejected.append(RejectedRow(row, checked, named))
         else:
@@ -136,9 +151,24 @@ def count_rules(rejected: Sequence[RejectedRow]) -> dict[str, int]:
     return {rule: counts[rule] for rule in RULES if counts[rule]}
 
 
-def _check(  # noqa: PLR0911 - a list of rules reads best as a list
+def may_be_a_lost_no(row: RejectedRow) -> bool:
+    """Whether a row that cannot be recorded may withdraw a consent to one of our purposes."""
+    if row.values["state"] == ConsentState.GIVEN.value:
+        return False
+    # `Train_Models ` is ours, misspelt.
+    return row.rule != "unknown_purpose" or row.values["purpose"].strip().casefold() in list(Purpose)
+
+
+def check_record(  # noqa: PLR0911 - a list of rules reads best as a list
     row: int, values: Mapping[str, str], notices: Mapping[str, Notice], at: datetime
 ) -> ConsentRecord | str:
+    """Read one record; give the rule it breaks, a key of `RULES`, where it cannot be recorded.
+
+    Parameters
+    ----------
+    values
+        The columns `REQUIRED`, as text; those of `OPTIONAL` where there are any. Every other one is evidence.
+    """
     if not values["customer_id"].strip():
         return "no_customer"
     if values["purpose"] not in list(Purpose):
@@ -146,10 +176,11 @@ def _check(  # noqa: PLR0911 - a list of rules reads best as a list
     state = STATES.get(values["state"])
     if state is None:
         return "unknown_state"
-    event_time = time_of(values["event_time"])
-    if event_time is None:
+    said_time = time_of(values["event_time"])
+    if said_time is None:
         return "bad_time"
-    if event_time > at:
+    # A no counts from now whatever the clock of its sender says; a yes of tomorrow is a mistake.
+    if state is ConsentState.GIVEN and said_time > at + CLOCK_AHEAD:
         return "future_time"
     age_band = values.get("age_band") or None
     if age_band is not None and age_band not in AGE_BANDS:
@@ -170,12 +201,14 @@ def _check(  # noqa: PLR0911 - a list of rules reads best as a list
         customer_id=values["customer_id"],
         purpose=Purpose(values["purpose"]),
         state=state,
-        event_time=event_time,
+        event_time=min(said_time, at),
+        said_time=said_time,
         notice=notice,
         # Not to know is no news: it takes nothing back that the shop has said elsewhere.
         age_band=None if age_band == "unknown" else age_band,
         jurisdiction=values.get("jurisdiction") or None,
         evidence=evidence,
+        values=values,
     )
 
 
@@ -190,9 +223,11 @@ def _read(path: Path) -> pa.Table:
             names = pa_csv.open_csv(file).schema.names
         types = {name: pa.string() for name in names}
         return pa_csv.read_csv(path, convert_options=pa_csv.ConvertOptions(column_types=types, null_values=[]))
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path}: not a readable CSV (UTF-8) or Parquet file: {reason}; export it again") from error
+    except (pa.ArrowInvalid, UnicodeDecodeError):
+        # What the library says quotes the row it stumbled over.
+        raise DataError(
+            f"{path}: not a readable CSV (UTF-8, a value for each column in each row) or Parquet file; export it again"
+        ) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}; check its permissions") from error
 
@@ -202,10 +237,10 @@ def _text(path: Path, name: str, column: Any) -> list[str]:
         return ["" if value is None else value.isoformat() for value in column.to_pylist()]
     try:
         return ["" if value is None else value for value in column.cast(pa.string()).to_pylist()]
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise DataError(
             f"{path}: column {name} is of type {column.type}; must be text, whole numbers or times: convert it"
-        ) from error
+        ) from None
 
 
 def time_of(text: str) -> datetime | None:

@@ -82,10 +82,20 @@ def fit_and_judge(
     return Fitted(artefact, tuple(judged), fit_seconds, evaluation_seconds)
 
 
-def fit_unjudged(model: ModelConfig, path: Path, dataset: Dataset, consent: ConsentConfig) -> Fitted:
-    """Fit `model` on everything there is; nothing is left to judge it on."""
+def fit_unjudged(
+    model: ModelConfig,
+    path: Path,
+    dataset: Dataset,
+    consent: ConsentConfig,
+    *,
+    threads: int | None = None,
+    say: Callable[[str], None] = lambda step: None,
+) -> Fitted:
+    """Fit `model` on everything there is, which leaves nothing to judge it on; parameters as in `fit_and_judge`."""
+    say(f"fitting {path.stem}")
     started = time.perf_counter()
-    artefact = fit_model(model, path, dataset, consent, np.random.default_rng(model.seed))
+    with threadpool_limits(limits=threads):
+        artefact = fit_model(model, path, dataset, consent, np.random.default_rng(model.seed))
     return Fitted(artefact, (), time.perf_counter() - started, 0.0)
 
 

@@ -13,12 +13,16 @@ from considerate.interactions.mapping import as_text, condition, present
 from considerate.interactions.rules import MAX_ID
 from considerate.interactions.sources import FILE, ROW, Source, literal, open_files, quoted
 from considerate.items.catalogue import AGE_UNKNOWN, Catalogue
-from considerate.settings.data import DataConfig, TableConfig
+from considerate.settings.data import DataConfig, ItemsConfig, TableConfig
 from considerate.settings.environment import Environment
 
 _TEXTS = ("group_id", "title", "category", "brand", "image_url", "sensitive")
 _ITEM_COLUMNS = (Columns.ITEM, *_TEXTS, "price", "min_age", "in_stock")
 _CUSTOMER_COLUMNS = (Columns.CUSTOMER, "birth_year", "age_band", "gender", "region", "loyalty_tier")
+CLASSLESS = "none"
+"""What a feed says of an item that belongs to no sensitive class."""
+UNKNOWN_CLASS = "unknown"
+"""Sensitive class of an item that nobody has classified, where the catalogue holds such items back."""
 _BANDS = ((18, "Under 18"), (25, "18-24"), (35, "25-34"), (45, "35-44"), (55, "45-54"), (65, "55-64"))
 
 CUSTOMERS = pa.schema(
@@ -76,6 +80,7 @@ def read_items_report(config: DataConfig, environment: Environment) -> tuple[Cat
     if config.items is None:
         return Catalogue.empty(), CatalogueReport(0, 0, 0, {})
     wanted = config.items
+    _check_policy(wanted, config.name)
     with open_files(wanted, wanted.path, environment) as source:
         converted = {
             name: sql
@@ -202,11 +207,28 @@ def _banded(text: str) -> str:
     return f"CASE WHEN {age} IS NULL THEN {text} {cases} ELSE '65+' END"
 
 
+def _check_policy(wanted: ItemsConfig, name: str) -> None:
+    if not wanted.path:
+        raise ConfigError(f"{name}: items.path is missing; name the file of the catalogue, with items.columns")
+    if wanted.unclassified == "sensitive" and "sensitive" not in wanted.columns:
+        raise ConfigError(
+            f'{name}: items.unclassified = "sensitive" needs items.columns.sensitive, or every item is held back; '
+            f"map the column that names its class, {CLASSLESS} for an item that has none"
+        )
+
+
+def _classes(named: np.ndarray, wanted: ItemsConfig) -> np.ndarray:
+    unclassified = UNKNOWN_CLASS if wanted.unclassified == "sensitive" else ""
+    values = np.empty(len(named), dtype=object)
+    values[:] = ["" if name.lower() == CLASSLESS else name or unclassified for name in named.tolist()]
+    return values
+
+
 def _feature(name: str) -> str:
     return f"feature {name}"
 
 
-def _catalogue(table: pa.Table, wanted: TableConfig) -> Catalogue:
+def _catalogue(table: pa.Table, wanted: ItemsConfig) -> Catalogue:
     n = len(table)
 
     def text(name: str) -> np.ndarray:
@@ -230,7 +252,7 @@ def _catalogue(table: pa.Table, wanted: TableConfig) -> Catalogue:
         image_url=text("image_url"),
         price=numbers("price", np.nan, np.float32),
         min_age=numbers("min_age", AGE_UNKNOWN, np.int16),
-        sensitive=text("sensitive"),
+        sensitive=_classes(text("sensitive"), wanted),
         in_stock=numbers("in_stock", True, np.bool_),
         features={name: text(_feature(name)) for name in wanted.features},
     )

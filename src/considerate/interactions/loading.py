@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import Engine
 
+from considerate.consent.minors import end_grants_of_minors
 from considerate.interactions.columns import Columns, Interactions
 from considerate.interactions.sources import connect
 from considerate.store.engine import writing
@@ -58,7 +59,8 @@ def load_into_store(
 ) -> StoreLoadReport:
     """Write interactions in one transaction, making subjects for customers the store has not met.
 
-    An interaction is known by customer and event id: loading the same feed again changes nothing.
+    An interaction is known by customer and event id: loading the same feed again changes nothing. Consents given by
+    somebody who turns out to be a minor end with it.
 
     Parameters
     ----------
@@ -85,6 +87,7 @@ def load_into_store(
     bands = {customer: band for customer, band in (age_bands or {}).items() if customer in known}
     with writing(engine) as conn:
         refs = ensure_subjects(conn, keys, customers, age_bands=bands, at=at)
+        end_grants_of_minors(conn, keys, [refs[customer] for customer in bands], at=at)
         # From one buffer: pyarrow imports pandas, for seconds, to turn a list into an array.
         joined = pa.py_buffer(b"".join(refs[customer] for customer in customers))
         ordered = pa.Array.from_buffers(pa.binary(16), len(customers), [None, joined])

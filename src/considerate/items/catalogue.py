@@ -1,7 +1,9 @@
 """The catalogue: what the shop knows about its items, as arrays in the order of their ids."""
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,3 +125,35 @@ class Catalogue:
             in_stock=in_stock,
             features={name: text(values) for name, values in self.features.items()},
         )
+
+    def updated(self, changes: "Catalogue") -> "Catalogue":
+        """Give the items of both; where both have one, as `changes` has it.
+
+        >>> both = Catalogue.of_ids(["a", "b"]).updated(Catalogue.of_ids(["b", "c"]))
+        >>> both.item_ids
+        ('a', 'b', 'c')
+        """
+        if not len(changes):
+            return self
+        mine = frozenset(self.item_ids)
+        new = [item for item in changes.item_ids if item not in mine]
+        base = self.aligned(sorted([*self.item_ids, *new])) if new else self
+        rows = np.array([bisect_left(base.item_ids, item) for item in changes.item_ids])
+
+        def merged(old: NDArray[Any], given: NDArray[Any]) -> NDArray[Any]:
+            out = old.copy()
+            out[rows] = given
+            return out
+
+        def feature(catalogue: Catalogue, name: str) -> Text:
+            return catalogue.features.get(name, np.full(len(catalogue), "", dtype=object))
+
+        names = sorted(base.features.keys() | changes.features.keys())
+        return Catalogue(
+            item_ids=base.item_ids,
+            **{name: merged(getattr(base, name), getattr(changes, name)) for name in _COLUMNS},
+            features={name: merged(feature(base, name), feature(changes, name)) for name in names},
+        )
+
+
+_COLUMNS = ("group_id", "title", "category", "brand", "image_url", "price", "min_age", "sensitive", "in_stock")

@@ -133,6 +133,11 @@ class Blend:
                 )
         return scores
 
+    @property
+    def explains_at_once(self) -> bool:
+        """As far as every component does."""
+        return all(part.artefact.explains_at_once for part in self.parts.values())
+
     def explain(self, history: History, item: int, *, at: datetime | None, goal: Goal) -> Float64:
         """(n,) what each event adds to the score of `item`, summed over the components."""
         total = np.zeros(len(history))

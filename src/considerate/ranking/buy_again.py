@@ -69,6 +69,11 @@ class BuyAgain:
         scores += self.base.values
         return scores
 
+    @property
+    def explains_at_once(self) -> bool:
+        """It does."""
+        return True
+
     def explain(self, history: History, item: int, *, at: datetime | None, goal: Goal) -> Float64:
         """(n,) what each event adds to the score of `item`: its own purchases, and visits that tell how she shops."""
         whole = self._own(as_histories(history), at)

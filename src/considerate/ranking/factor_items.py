@@ -104,6 +104,11 @@ class FactorItems:
         scores += self.base.values
         return scores
 
+    @property
+    def explains_at_once(self) -> bool:
+        """It does."""
+        return True
+
     def explain(self, history: History, item: int, *, at: datetime | None, goal: Goal) -> Float64:
         """(n,) what each event adds to the score of `item`, by folding in again without it."""
         if len(history) == 0:

@@ -143,6 +143,11 @@ class LinearItems:
             scores += self.columns.reach_many(histories.traits)
         return scores
 
+    @property
+    def explains_at_once(self) -> bool:
+        """It does."""
+        return True
+
     def explain(self, history: History, item: int, *, at: datetime | None, goal: Goal) -> Float64:
         """(n,) what each event adds to the score of `item`: x.c - x'.c, with c the item's column of S + A.B'."""
         if not self._reads_history or len(history) == 0:

@@ -75,6 +75,10 @@ class Artefact(Protocol):
     def score_many(self, histories: Histories, *, at: datetime | None, goal: Goal) -> Float32:
         """Score (n_customers, n_items) densely; agrees with `score` to 1e-5. The caller chooses the block size."""
 
+    @property
+    def explains_at_once(self) -> bool:
+        """Whether `explain` has a closed form; else it costs a score for each event, and no list waits for it."""
+
     def explain(self, history: History, item: int, *, at: datetime | None, goal: Goal) -> Float64:
         """(n,) score of `item` minus its score without event j, for each event j of the history."""
 

@@ -165,11 +165,13 @@ class TwoStage:
         low, high = float(min(bound[0] for bound in bounds)), float(max(bound[1] for bound in bounds))
         return low, max(high, low + 1.0)
 
-    def explain(self, history: History, item: int, *, at: datetime | None, goal: Goal) -> Float64:
-        """(n,) what each event adds to the score of `item`, by scoring again without it: n times the cost of a score.
+    @property
+    def explains_at_once(self) -> bool:
+        """Trees have no closed form for a history without an event: it changes every candidate and every feature."""
+        return False
 
-        Trees have no closed form for a history without an event: it changes every candidate and every feature.
-        """
+    def explain(self, history: History, item: int, *, at: datetime | None, goal: Goal) -> Float64:
+        """(n,) what each event adds to the score of `item`, by scoring again without it: n times that cost."""
         n = len(history)
         shares = np.zeros(n)
         one = as_histories(history)

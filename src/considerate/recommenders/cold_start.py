@@ -16,9 +16,10 @@ from considerate.ranking.top_n import base_of
 from considerate.ranking.traits import LIKES, REFUSES
 from considerate.ranking.weighting import KindName, Weighting
 from considerate.recommenders.categories import members_of
-from considerate.recommenders.description import K_SEGMENT, describe
+from considerate.recommenders.description import describe
 from considerate.recommenders.neighbours import nearest_items
 from considerate.recommenders.popularity import BOUGHT_OR_LIKED, EVERY_ITEM, popular
+from considerate.settings.data import K_SEGMENT
 from considerate.settings.toml import Section
 
 SMALL = 400

@@ -15,9 +15,6 @@ from considerate.settings.toml import Section
 
 LIBRARIES = ("implicit", "numpy", "scipy")
 
-K_SEGMENT = 50
-"""Fewest distinct consenting customers behind a segment (an age band, a region) of which a model may know anything."""
-
 
 def describe(
     algorithm: str,

@@ -10,9 +10,9 @@ from considerate.dataset.dataset import Dataset
 from considerate.errors import ConfigError
 from considerate.ranking.factor_items import FactorItems
 from considerate.ranking.history import Float32
-from considerate.recommenders.description import K_SEGMENT
 from considerate.recommenders.features import customer_features, item_features
 from considerate.recommenders.standardised import FoldInParams, standardised_items
+from considerate.settings.data import K_SEGMENT
 
 DISTRIBUTION = "rectools-lightfm"
 

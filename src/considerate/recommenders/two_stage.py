@@ -17,11 +17,12 @@ from considerate.ranking.two_stage import KIND, RANKED, TwoStage
 from considerate.ranking.two_stage_columns import feature_names
 from considerate.ranking.two_stage_trees import Trees
 from considerate.recommenders.blend import GOALS, GoalWeights, scale_of
-from considerate.recommenders.description import K_SEGMENT, describe
+from considerate.recommenders.description import describe
 from considerate.recommenders.popularity import popular
 from considerate.recommenders.two_stage_boosting import boosted
 from considerate.recommenders.two_stage_examples import Examples, examples, joined, mean_best, weights
 from considerate.recommenders.two_stage_items import item_side
+from considerate.settings.data import K_SEGMENT
 from considerate.settings.toml import Section
 
 Number = Annotated[int, Field(ge=0)]

@@ -1,85 +1,38 @@
 """The store as a request sees it: who is this, what do they allow, what did they do. Only the catalogue is cached."""
 
-import logging
-import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, make_url
+from sqlalchemy import Connection
 
 from considerate.consent.decision import Policy, SubjectFacts
 from considerate.consent.events import Recorded
-from considerate.consent.facts import read_facts
+from considerate.consent.facts import gpc_evidence, read_facts, remember_gpc
 from considerate.consent.ledger import grant, withdraw
 from considerate.consent.notices import NoticeShown
 from considerate.consent.purposes import Purpose
 from considerate.errors import StoreError
 from considerate.items.catalogue import Catalogue
 from considerate.ranking.history import Channel, History
+from considerate.serving.rest import Rest
+from considerate.serving.standing import Customers, Standing, Status
+from considerate.serving.watched_store import WatchedStore
+from considerate.store.answers import Once, do_once, purge_answers
 from considerate.store.catalogue import catalogue_version, read_catalogue
-from considerate.store.engine import open_store, reading, writing
 from considerate.store.interactions import HistoryReader, NewEvent, append_events
 from considerate.store.keys import Keys, load_keys
-from considerate.store.subjects import check_keys, ensure_subjects, find_subject
+from considerate.store.subjects import check_keys, ensure_subjects, inactive_subjects
 
-log = logging.getLogger(__name__)
+T = TypeVar("T")
 
-Status = Literal["stored", "duplicate"]
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """A customer as the store knows them now.
-
-    Attributes
-    ----------
-    subject_ref
-        The person's random reference, None for a customer the store has never met.
-    facts
-        What a decision looks at.
-    consent_epoch
-        Rises with every change of what is allowed.
-    """
-
-    subject_ref: bytes | None
-    facts: SubjectFacts
-    consent_epoch: int
+ASIDE_MS = 500
+"""How long a read beside the lists may take, in milliseconds: a customer's rights, receipts and consent history."""
 
 
-class Customers(Protocol):
-    """Consent, history and events. Every method but `catalogue` raises StoreError where the store cannot answer."""
-
-    def standing(self, customer_id: str) -> Standing:
-        """Read who this is and what they allow, from the authority, now."""
-
-    def history(self, standing: Standing, index: Mapping[str, int], channels: Collection[Channel]) -> History:
-        """Read what they did; only after consent was found."""
-
-    def catalogue(self) -> Catalogue | None:
-        """Give the catalogue as of now, or as last read; None where it never could be read."""
-
-    def record_own(
-        self, customer_id: str, events: Sequence[NewEvent], allows: Callable[[SubjectFacts], bool], *, at: datetime
-    ) -> Sequence[Status] | None:
-        """Store events of one customer if `allows` says so of what holds at the moment of writing; else None."""
-
-    def record(self, events: Sequence[tuple[str, NewEvent]], *, at: datetime) -> Sequence[Status]:
-        """Store events of many customers, by customer id; all or none."""
-
-    def grant(
-        self, customer_id: str, purpose: Purpose, shown: NoticeShown, policy: Policy, *, at: datetime
-    ) -> Recorded:
-        """Record a yes."""
-
-    def withdraw(self, customer_id: str, purposes: Sequence[Purpose], *, at: datetime) -> list[Recorded] | None:
-        """Record the end of a yes; None for a customer the store has never met."""
-
-
-class StoredCustomers:
+class StoredCustomers(Customers):
     """Customers in the database. Opened at its first use, and anew when the database file is replaced.
 
     Parameters
@@ -92,6 +45,13 @@ class StoredCustomers:
         How long a read and a write wait for a lock.
     on_history_read
         Called at each read of a history.
+    events_for
+        How long events are used; older rows of a history are not read. Without end if None.
+    now
+        Gives the time.
+    admit
+        Looks at a database that was just opened, and again every few seconds; raises StoreError where it must not be
+        served from. A service passes `admission.Admission`.
     """
 
     def __init__(
@@ -102,14 +62,21 @@ class StoredCustomers:
         read_timeout_ms: int,
         write_timeout_ms: int,
         on_history_read: Callable[[], None] = lambda: None,
+        events_for: timedelta | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        admit: Callable[[Connection], None] | None = None,
     ) -> None:
-        self._reads = _Store(url, read_only=True, busy_timeout_ms=read_timeout_ms)
-        self._writes = _Store(url, read_only=False, busy_timeout_ms=write_timeout_ms)
+        self._events_for, self._now = events_for, now
+        self._reads = WatchedStore(url, read_only=True, timeout_ms=read_timeout_ms, admit=admit)
+        # With connections of its own: whoever reads at leisure keeps nobody's list waiting.
+        self._asides = WatchedStore(url, read_only=True, timeout_ms=max(ASIDE_MS, read_timeout_ms), admit=admit)
+        self._writes = WatchedStore(url, read_only=False, timeout_ms=write_timeout_ms, admit=admit)
         self._keys_folder = keys_folder
         self._keys: Keys | None = None
         self._on_history_read = on_history_read
         self._reader = HistoryReader()
         self._catalogue: tuple[tuple[object, int], Catalogue] | None = None
+        self._rest = Rest()
 
     @property
     def history_reads(self) -> int:
@@ -118,143 +85,177 @@ class StoredCustomers:
 
     def standing(self, customer_id: str) -> Standing:
         """Read who this is and what they allow."""
-        lookup = self._key_ring().lookup(customer_id)
-        with self._reads.connection() as conn:
-            subject, facts = read_facts(conn, lookup)
+        with self._reading(single=True) as conn:
+            subject, facts = read_facts(conn, self._key_ring().lookup(customer_id))
         if subject is None:
             return Standing(None, facts, 0)
         return Standing(subject.subject_ref, facts, subject.consent_epoch)
 
-    def history(self, standing: Standing, index: Mapping[str, int], channels: Collection[Channel]) -> History:
+    def history(
+        self, standing: Standing, index: Mapping[str, int], channels: Collection[Channel], *, order_lines: bool = False
+    ) -> History:
         """Read what they did."""
         if standing.subject_ref is None:
             return History.empty()
         self._on_history_read()
-        with self._reads.connection() as conn:
-            return self._reader.read(conn, standing.subject_ref, index, channels=channels)
+        since = None if self._events_for is None else self._now() - self._events_for
+        with self._reading(single=True) as conn:
+            return self._reader.read(
+                conn, standing.subject_ref, index, channels=channels, order_lines=order_lines, since=since
+            )
 
     def catalogue(self) -> Catalogue | None:
         """Give the catalogue as of now, or as last read."""
         try:
-            with self._reads.connection() as conn:
+            with self._reading(single=True) as conn:
                 # A restored database may count other changes up to the same number.
                 state = (self._reads.identity, catalogue_version(conn))
-                if self._catalogue is None or self._catalogue[0] != state:
-                    self._catalogue = (state, read_catalogue(conn))
-        except StoreError as error:
-            log.warning("the catalogue cannot be read: %s", error)
+            held = self._catalogue
+            if held is None or held[0] != state:
+                with self._reading() as conn:
+                    state = (self._reads.identity, catalogue_version(conn))
+                    if held is None or held[0][0] != state[0] or held[0][1] > state[1]:
+                        self._catalogue = (state, read_catalogue(conn))
+                    else:
+                        # A shop changes some item every second; reading all of them again would hold up every list.
+                        self._catalogue = (state, held[1].updated(read_catalogue(conn, since=held[0][1])))
+        except StoreError:
+            pass  # said once by whoever watches the reads; the one before will do
         return None if self._catalogue is None else self._catalogue[1]
 
+    def version_of(self, catalogue: Catalogue | None) -> int | None:
+        """Give the version of a catalogue that `catalogue` gave."""
+        held = self._catalogue
+        return None if held is None or held[1] is not catalogue else held[0][1]
+
     def record_own(
-        self, customer_id: str, events: Sequence[NewEvent], allows: Callable[[SubjectFacts], bool], *, at: datetime
-    ) -> Sequence[Status] | None:
+        self,
+        customer_id: str,
+        events: Sequence[NewEvent],
+        allows: Callable[[SubjectFacts], bool],
+        *,
+        at: datetime,
+        once: Once[list[Status]] | None = None,
+    ) -> list[Status] | None:
         """Store events of one customer, unless she does not allow it."""
-        lookup = self._key_ring().lookup(customer_id)
-        with self._writes.transaction() as conn:
-            # Read under the write lock: a withdrawal that was acknowledged a moment ago wins.
-            subject, facts = read_facts(conn, lookup)
+        keys = self._key_ring()
+
+        def act() -> list[Status] | None:
+            # Nobody decides meanwhile: a withdrawal that was acknowledged a moment ago wins.
+            subject, facts = read_facts(conn, keys.lookup(customer_id))
             if subject is None or not allows(facts):
                 return None
-            return append_events(conn, subject.subject_ref, events, at=at)
+            return [*append_events(conn, subject.subject_ref, events, at=at)]
 
-    def record(self, events: Sequence[tuple[str, NewEvent]], *, at: datetime) -> Sequence[Status]:
+        with self._writes.transaction(shared=once is None) as conn:
+            return do_once(conn, keys, once, act, at=at)
+
+    def record(
+        self, events: Sequence[tuple[str, NewEvent]], *, at: datetime, once: Once[list[Status]] | None = None
+    ) -> list[Status]:
         """Store events of many customers."""
+        keys = self._key_ring()
         places: dict[str, list[int]] = {}
         for place, (customer_id, _) in enumerate(events):
             places.setdefault(customer_id, []).append(place)
-        statuses: list[Status] = ["stored"] * len(events)
-        with self._writes.transaction() as conn:
-            refs = ensure_subjects(conn, self._key_ring(), list(places), at=at)
+
+        def act() -> list[Status]:
+            statuses: list[Status] = ["not_recorded"] * len(events)
+            refs = ensure_subjects(conn, keys, list(places), at=at)
+            leaving = inactive_subjects(conn, list(refs.values()))
             for customer_id, own in places.items():
-                for place, status in zip(
-                    own, append_events(conn, refs[customer_id], [events[p][1] for p in own], at=at), strict=True
-                ):
-                    statuses[place] = status
-        return statuses
+                # What is being erased must not grow again behind the eraser.
+                if (ref := refs[customer_id]) not in leaving:
+                    added = append_events(conn, ref, [events[place][1] for place in own], at=at)
+                    for place, status in zip(own, added, strict=True):
+                        statuses[place] = status
+            return statuses
+
+        with self._writes.transaction(shared=once is None) as conn:
+            return do_once(conn, keys, once, act, at=at)
+
+    def remember_gpc(self, customer_id: str, standing: Standing, *, at: datetime) -> None:
+        """Note the first signal of an account; a stranger becomes known to the store with it."""
+        keys = self._key_ring()
+        with self._writes.transaction() as conn:
+            # Somebody who was known, and has been erased since, does not come back with this.
+            ref = standing.subject_ref or ensure_subjects(conn, keys, [customer_id], at=at)[customer_id]
+            remember_gpc(conn, ref, at=at)
 
     def grant(
-        self, customer_id: str, purpose: Purpose, shown: NoticeShown, policy: Policy, *, at: datetime
+        self,
+        customer_id: str,
+        purpose: Purpose,
+        shown: NoticeShown,
+        policy: Policy,
+        *,
+        at: datetime,
+        gpc: bool = False,
+        once: Once[Recorded] | None = None,
     ) -> Recorded:
         """Record a yes; the customer becomes known to the store with it."""
         keys = self._key_ring()
+
+        def act() -> Recorded:
+            ref = ensure_subjects(conn, keys, [customer_id], at=at)[customer_id]
+            if gpc:
+                remember_gpc(conn, ref, at=at)
+            said = gpc_evidence(conn, ref, purpose, policy)
+            return grant(conn, keys, ref, purpose, notice=shown, at=at, policy=policy, method="api", evidence=said)
+
         with self._writes.transaction() as conn:
-            subject_ref = ensure_subjects(conn, keys, [customer_id], at=at)[customer_id]
-            return grant(conn, keys, subject_ref, purpose, notice=shown, at=at, policy=policy, method="api")
+            return do_once(conn, keys, once, act, at=at)
 
     def withdraw(self, customer_id: str, purposes: Sequence[Purpose], *, at: datetime) -> list[Recorded] | None:
-        """Record the end of a yes."""
+        """Record the end of a yes; each time anew, since a yes may have come in between."""
         keys = self._key_ring()
         with self._writes.transaction() as conn:
-            # Under other keys everybody is a stranger, and the withdrawal of a stranger changes nothing.
-            check_keys(conn, keys)
-            subject = find_subject(conn, keys.lookup(customer_id))
-            if subject is None:
+            # A stranger's no is kept like anybody's: a yes of an earlier day may still be brought in.
+            ref = ensure_subjects(conn, keys, [customer_id], at=at)[customer_id]
+            # Of someone who is being erased nothing is in force any more, and the ledger is about to say so.
+            if inactive_subjects(conn, [ref]):
                 return None
-            return [withdraw(conn, keys, subject.subject_ref, purpose, at=at, method="api") for purpose in purposes]
+            return [withdraw(conn, keys, ref, purpose, at=at, method="api") for purpose in purposes]
+
+    def change_catalogue(self, change: Callable[[Connection], T]) -> T:
+        """Change the catalogue in one transaction."""
+        with self._writes.transaction() as conn:
+            return change(conn)
+
+    def forget_old_answers(self, *, at: datetime) -> int:
+        """Delete the answers to repeatable requests whose day is over; give how many."""
+        with self._writes.transaction() as conn:
+            return purge_answers(conn, at=at)
+
+    @contextmanager
+    def reading(self) -> Iterator[tuple[Connection, Keys]]:
+        """Give a connection that reads, and the keys, which are those of this database."""
+        keys = self._key_ring()
+        with self._asides.connection() as conn:
+            check_keys(conn, keys)
+            yield conn, keys
+
+    @contextmanager
+    def writing(self) -> Iterator[tuple[Connection, Keys]]:
+        """Give a transaction that holds the write lock, and the keys, which are those of this database."""
+        keys = self._key_ring()
+        with self._writes.transaction() as conn:
+            # Under other keys everybody is a stranger: her erasure would be answered, and nothing of hers be gone.
+            check_keys(conn, keys)
+            yield conn, keys
 
     def close(self) -> None:
         """Close every connection."""
         self._reads.close()
+        self._asides.close()
         self._writes.close()
+
+    @contextmanager
+    def _reading(self, *, single: bool = False) -> Iterator[Connection]:
+        with self._rest.watched(), self._reads.connection(single=single) as conn:
+            yield conn
 
     def _key_ring(self) -> Keys:
         if self._keys is None:
             self._keys = load_keys(self._keys_folder, create=False)
         return self._keys
-
-
-class _Store:
-    """An engine that follows its file: a database that was replaced, damaged or removed is not read from old pages."""
-
-    def __init__(self, url: str, *, read_only: bool, busy_timeout_ms: int) -> None:
-        self._url, self._read_only, self._busy_timeout_ms = url, read_only, busy_timeout_ms
-        address = make_url(url)
-        self._file = Path(address.database) if address.get_backend_name() == "sqlite" and address.database else None
-        self._engine: Engine | None = None
-        self._stamp: tuple[int, ...] | None = None
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def connection(self) -> Iterator[Connection]:
-        with reading(self._current()) as conn:
-            yield conn
-
-    @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        with writing(self._current()) as conn:
-            yield conn
-
-    @property
-    def identity(self) -> object:
-        """Which file is open, None before the first; unlike the whole stamp it outlives a checkpoint."""
-        stamp = self._stamp
-        return None if stamp is None else stamp[:2]
-
-    def close(self) -> None:
-        with self._lock:
-            if self._engine is not None:
-                self._engine.dispose()
-            self._engine = None
-
-    def _current(self) -> Engine:
-        stamp = self._file_stamp()
-        with self._lock:
-            if self._engine is None or stamp != self._stamp:
-                if self._engine is not None:
-                    self._engine.dispose()
-                    self._engine = None
-                self._engine = open_store(
-                    self._url, create=False, read_only=self._read_only, busy_timeout_ms=self._busy_timeout_ms
-                )
-                self._stamp = stamp
-            return self._engine
-
-    def _file_stamp(self) -> tuple[int, ...] | None:
-        # In WAL mode the file itself changes at checkpoints only, so connections are rarely opened anew.
-        if self._file is None:
-            return None
-        try:
-            stat = self._file.stat()
-        except OSError as error:
-            raise StoreError(f"{self._file}: cannot be opened: {error.strerror}; restore it from a backup") from error
-        return stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size

@@ -93,6 +93,7 @@ def mint_token(
     *,
     at: datetime,
     seconds: float = 900,
+    logged_in_at: datetime | None = None,
 ) -> str:
     """Mint a token as the shop would from its own session.
 
@@ -110,8 +111,10 @@ def mint_token(
         Now.
     seconds
         How long it holds, at most `config.max_token_seconds`.
+    logged_in_at
+        When the customer proved who she is; unsaid if None.
     """
-    claims = {
+    claims: dict[str, object] = {
         "iss": config.issuer,
         "aud": config.audience,
         "sub": subject,
@@ -120,6 +123,8 @@ def mint_token(
         "exp": int((at + timedelta(seconds=min(seconds, config.max_token_seconds))).timestamp()),
         "jti": str(uuid4()),
     }
+    if logged_in_at is not None:
+        claims["auth_time"] = int(logged_in_at.timestamp())
     return jwt.encode(claims, key, algorithm="EdDSA", headers={"typ": TOKEN_TYPE, "kid": _jwk(key)["kid"]})
 
 

@@ -71,7 +71,10 @@ def own_list(
     if wish.goal == "new":
         exclude.append(history.item[np.isin(history.kind, OWNED)])
     items = _pick(scores, shelf, wish, audience, np.concatenate(exclude))
-    return tuple(Listed(shelf.item_ids[item], _because(served, history, int(item), wish, at=at)) for item in items)
+    # Where naming reasons takes seconds, her list and everybody else's go first: the explanation names them when asked.
+    n = wish.because if served.artefact.explains_at_once else 0
+    because = [own_reasons(served, shelf, history, int(item), goal=wish.goal, n=n, at=at) for item in items]
+    return tuple(Listed(shelf.item_ids[item], own) for item, own in zip(items, because, strict=True))
 
 
 def _dismissed(history: History) -> Int32:
@@ -83,14 +86,18 @@ def _dismissed(history: History) -> Int32:
     return dismissed
 
 
-def _because(served: Served, history: History, item: int, wish: Wish, *, at: datetime) -> tuple[str, ...]:
-    """Own items whose events add most to the score; never a count or a score."""
-    if wish.because == 0:
+def own_reasons(
+    served: Served, shelf: Shelf, history: History, item: int, *, goal: Goal, n: int, at: datetime
+) -> tuple[str, ...]:
+    """Name at most n own items whose events add most to the score; never a count, a score or a sensitive item."""
+    if n == 0:
         return ()
-    parts = served.artefact.explain(history, item, at=at, goal=wish.goal)
+    parts = served.artefact.explain(history, item, at=at, goal=goal)
     own, place = np.unique(history.item, return_inverse=True)
     weight = np.bincount(place, np.where(parts > 0, parts, 0.0), minlength=len(own))
-    best = np.lexsort((own, -weight))[: wish.because]
+    # Whoever looks over her shoulder reads the reason too: what is sensitive may count, and is not named.
+    weight[shelf.sensitive[own]] = 0.0
+    best = np.lexsort((own, -weight))[:n]
     return tuple(served.artefact.item_ids[int(own[row])] for row in best if weight[row] > 0)
 
 

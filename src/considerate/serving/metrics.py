@@ -1,5 +1,6 @@
 """Prometheus metrics: labels are route templates, reasons and versions; no path, no id, nothing that a caller chose."""
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
 _BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+KEPT_SECONDS = 0.25
+"""Merging the counters of all workers takes a core some time: it is done so often at most."""
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -26,10 +30,13 @@ class Metrics:
     folder
         Where the workers share their counters (prometheus_client's multiprocess mode), None for one process alone.
         BentoML's supervisor names the folder in the environment that it starts the workers with.
+    now
+        Seconds of a clock that never goes back.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path | None = None, now: Callable[[], float] = time.monotonic) -> None:
+        self._folder, self._now = folder, now
+        self._lock, self._text, self._fresh_until = threading.Lock(), b"", float("-inf")
         self._registry = CollectorRegistry()
         self.requests = Counter(
             "considerate_requests",
@@ -53,6 +60,20 @@ class Metrics:
         self.history_reads = Counter(
             "considerate_history_reads", "Reads of a customer's history for a list.", registry=self._registry
         )
+        self.decisions = Counter(
+            "considerate_decisions",
+            "Served decisions: written to the log, refused by it, or taken and lost by a worker that was killed.",
+            ["outcome"],
+            registry=self._registry,
+        )
+        for outcome in ("written", "refused", "lost"):
+            self.decisions.labels(outcome)  # shown from the start: a missing line could mean anything
+        self.foreign_names = Counter(
+            "considerate_foreign_names",
+            "Requests of /v1/me that named a customer besides the token.",
+            ["place"],
+            registry=self._registry,
+        )
         self.swaps = Counter(
             "considerate_model_swaps", "Models taken or refused.", ["outcome"], registry=self._registry
         )
@@ -71,8 +92,15 @@ class Metrics:
         )
 
     def exposition(self) -> bytes:
-        """Everything, in Prometheus' text format."""
-        return generate_latest(self._collected())
+        """Everything, in Prometheus' text format; may take 20 ms for each worker, and is made anew after a moment."""
+        if self._folder is None:
+            return generate_latest(self._collected())
+        # One at a time: whoever asks meanwhile gets the same.
+        with self._lock:
+            if self._now() >= self._fresh_until:
+                self._text = generate_latest(self._collected())
+                self._fresh_until = self._now() + KEPT_SECONDS
+            return self._text
 
     def _collected(self) -> CollectorRegistry:
         if self._folder is None:

@@ -2,14 +2,15 @@
 
 The refresher writes `models/<version>/` and replaces the pointer in one step; each worker sees that, maps the arrays
 (workers share the pages) and swaps. A model that is damaged, of another schema, or fitted on assumed consent is refused
-and the one before stays.
+and the one before stays. None is served beyond the age that the pointer allows: what was withdrawn since its fit must
+fade.
 """
 
 import json
 import logging
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
@@ -40,11 +41,14 @@ class Served:
         The model.
     index
         Item id -> item index.
+    until
+        Seconds since 1970-01-01 UTC from which on it is too old to be served, None for never.
     """
 
     version: str
     artefact: Artefact
     index: Mapping[str, int]
+    until: float | None = None
 
 
 class Models(Protocol):
@@ -82,10 +86,17 @@ class WatchedModels:
         self._folder, self._load, self._now = folder, load, now
         self._seen: tuple[int, int] | None = None
         self._current: Served | None = None
+        self._expired = ""
 
     def current(self) -> Served | None:
-        """Give the model in use, None before the first one."""
-        return self._current
+        """Give the model in use; None before the first one, and once it is too old."""
+        served = self._current
+        if served is None or served.until is None or self._now().timestamp() < served.until:
+            return served
+        if served.version != self._expired:
+            self._expired = served.version
+            log.error("model %s is too old and no longer served: fit and promote a new one", served.version)
+        return None
 
     def look(self) -> Outcome:
         """Take the model that the pointer names, if that changed since the last look; may take seconds."""
@@ -95,8 +106,8 @@ class WatchedModels:
         self._seen = stamp
         kept = "none" if self._current is None else self._current.version
         try:
-            version = read_pointer(self._folder).version
-            folder = self._folder / version
+            pointer = read_pointer(self._folder)
+            version, folder = pointer.version, self._folder / pointer.version
             artefact = self._load(folder)
             if artefact.manifest.consent.source == "assumed":
                 raise ArtefactError(f"{folder}: fitted on assumed consent, which is never served; fit it on the ledger")
@@ -107,7 +118,8 @@ class WatchedModels:
         except Exception as error:  # its files are intact and yet it fails at its first score: a worker must not
             log.error("model refused, kept %s: %s", kept, place_of(error))
             return "refused"
-        self._current = Served(version, artefact, {item: row for row, item in enumerate(artefact.item_ids)})
+        index = {item: row for row, item in enumerate(artefact.item_ids)}
+        self._current = Served(version, artefact, index, pointer.until)
         log.info("model %s in use, %d items", version, len(artefact.item_ids))
         return "swapped"
 
@@ -141,10 +153,13 @@ class Pointer:
         Name of the model and of its folder.
     run
         The run that made it: a registry that was set up anew counts its versions from 1 again.
+    until
+        Seconds since 1970-01-01 UTC from which on it is too old to be served, None for never.
     """
 
     version: str
     run: str
+    until: float | None = None
 
 
 def read_pointer(folder: Path) -> Pointer:
@@ -158,8 +173,9 @@ def read_pointer(folder: Path) -> Pointer:
     path = folder / POINTER
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        pointer = Pointer(values["version"], values["run"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        until = values.get("until")
+        pointer = Pointer(values["version"], values["run"], None if until is None else float(until))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtefactError(f"{path}: not a pointer to a model; remove it, the refresher writes it again") from error
     version = pointer.version
     if not isinstance(version, str) or version in ("", ".", "..") or Path(version).name != version:
@@ -170,7 +186,7 @@ def read_pointer(folder: Path) -> Pointer:
 def write_pointer(folder: Path, pointer: Pointer) -> None:
     """Replace the pointer in `folder`, in one step that no reader sees half-done."""
     draft = folder / f".{POINTER}.{os.getpid()}"
-    draft.write_text(json.dumps({"version": pointer.version, "run": pointer.run}) + "\n", encoding="utf-8")
+    draft.write_text(json.dumps(asdict(pointer)) + "\n", encoding="utf-8")
     draft.replace(folder / POINTER)
 
 

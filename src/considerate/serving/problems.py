@@ -3,20 +3,26 @@
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 _SHOWN_CHARACTERS = 60
+UNKNOWN_FIELDS = "considerate.unknown_fields"
+"""Under this key a request's scope has the names of fields that were refused."""
+_UNREADABLE = "The body is nested too deeply, holds a number too long, or is not UTF-8; send plain JSON."
+_UNROUTED = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
 
 
 class Problem(Exception):
@@ -79,6 +85,16 @@ def store_busy() -> Problem:
     )
 
 
+def erasure_in_progress() -> Problem:
+    """Say that nothing new begins for someone who is being erased."""
+    return Problem(
+        HTTPStatus.CONFLICT,
+        "erasure-in-progress",
+        "What was known of this customer is being erased; nothing was written. Send it again once that is done.",
+        {"Retry-After": "60"},
+    )
+
+
 def problem_response(problem: Problem, errors: list[FieldError] | None = None) -> JSONResponse:
     """Give the answer for a problem."""
     document = ProblemDocument(
@@ -92,24 +108,47 @@ def problem_response(problem: Problem, errors: list[FieldError] | None = None) -
     return JSONResponse(document.model_dump(exclude_none=True), problem.status, headers, MEDIA_TYPE)
 
 
-def add_problem_answers(app: FastAPI) -> None:
-    """Let every error of `app` answer as a problem."""
+class TurnedAway(Protocol):
+    """Counts a request that is answered before any route was asked."""
+
+    def __call__(self, request: Request, *, routed: bool) -> None:
+        """Count it; raises the Problem to answer instead."""
+
+
+def add_problem_answers(app: FastAPI, count: TurnedAway) -> None:
+    """Let every error of `app` answer as a problem, once `count` has let it pass."""
 
     def on_problem(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, Problem)  # noqa: S101 - registered for it alone
         return problem_response(error)
 
-    def on_http(_: Request, error: Exception) -> JSONResponse:
+    def on_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for it alone
         status = HTTPStatus(error.status_code)
+        try:
+            count(request, routed=status not in _UNROUTED)
+        except Problem as problem:
+            return problem_response(problem)
+        if status is HTTPStatus.BAD_REQUEST:
+            # The parser gave up on the body for another reason than its grammar.
+            return problem_response(Problem(status, "malformed", _UNREADABLE))
         detail = "There is nothing here; see /openapi.json." if status is HTTPStatus.NOT_FOUND else status.description
-        return problem_response(Problem(status, status.name.lower().replace("_", "-"), detail, error.headers))
+        headers = {**(error.headers or {})}
+        if status is HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = ", ".join(_methods_of(request))
+        return problem_response(Problem(status, status.name.lower().replace("_", "-"), detail, headers))
 
-    def on_invalid(_: Request, error: Exception) -> JSONResponse:
+    def on_invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it alone
+        try:
+            # A body is parsed before anybody is asked for a token.
+            count(request, routed=True)
+        except Problem as problem:
+            return problem_response(problem)
         found = error.errors()
         if any(one["type"] == "json_invalid" for one in found):
             return problem_response(Problem(HTTPStatus.BAD_REQUEST, "malformed", "The body is not valid JSON."))
+        request.scope[UNKNOWN_FIELDS] = {str(one["loc"][-1]) for one in found if one["type"] == "extra_forbidden"}
         fields = [FieldError(where=_where(one), rule=_rule(one)) for one in found[:20]]
         return problem_response(
             Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "The request breaks a rule of its schema."), fields
@@ -153,6 +192,14 @@ def place_of(error: BaseException) -> str:
         trace = trace.tb_next
     where = "" if trace is None else f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
     return f"{type(error).__name__}{where}"
+
+
+def _methods_of(request: Request) -> list[str]:
+    """Every method of the path that was asked for: a route knows its own alone (RFC 9110, 10.2.1)."""
+    contexts = iter_route_contexts(request.app.routes)
+    return sorted(
+        {method for one in contexts if one.matches(request.scope)[0] is not Match.NONE for method in one.methods or ()}
+    )
 
 
 def _where(error: Mapping[str, Any]) -> str:

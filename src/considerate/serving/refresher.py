@@ -10,6 +10,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -32,7 +33,13 @@ class Registry(Protocol):
         """Write its files into the new folder `destination` and name the version they belong to."""
 
 
-def refresh(registry: Registry, folder: Path, *, check: Callable[[Path], object]) -> str | None:
+def refresh(
+    registry: Registry,
+    folder: Path,
+    *,
+    check: Callable[[Path], object],
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> str | None:
     """Bring the promoted version into `folder`, if it is not there yet, and let the pointer name it.
 
     Parameters
@@ -43,6 +50,8 @@ def refresh(registry: Registry, folder: Path, *, check: Callable[[Path], object]
         Where the workers look.
     check
         Reads the manifest of an artefact folder and holds its files against it.
+    now
+        The clock.
 
     Returns
     -------
@@ -51,10 +60,17 @@ def refresh(registry: Registry, folder: Path, *, check: Callable[[Path], object]
     Raises
     ------
     ConsiderateError
-        The registry refuses, or the download is damaged. The pointer stays.
+        The registry refuses, or the download is damaged or too old to be served. The pointer stays.
     """
     wanted = registry.champion()
-    if wanted is None or wanted == _pointed(folder):
+    if wanted is None:
+        return None
+    if wanted.until is not None and now().timestamp() >= wanted.until:
+        raise ArtefactError(
+            f"{wanted.version}: its fit is longer ago than [model] max_age_days of the service TOML allows; fit and "
+            "promote a new one: pipelines/train.py MODEL.toml DATA.toml --promote"
+        )
+    if wanted == _pointed(folder):
         return None
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / f".download-{os.getpid()}"

@@ -1,11 +1,10 @@
 """Lists: for the caller, and for everyone who is logged out."""
 
 from typing import Annotated
-from uuid import uuid4
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from considerate.consent.decision import Policy
+from considerate.serving.gpc import gpc_note
 from considerate.serving.lists import Wish
 from considerate.serving.problems import Problem
 from considerate.serving.resources import BEARER, Resources, door, gpc_of
@@ -22,8 +21,8 @@ def recommendation_routes(resources: Resources) -> APIRouter:
     router = APIRouter(tags=["recommendations"])
     me = door(resources.verifier, Scope.ME)
     config = resources.config
-    policy = Policy(config.policy.unknown_age, config.policy.gpc_strict)
-    counter = Counter(resources.customers, resources.models, resources.shelves, policy)
+    policy = resources.policy
+    counter = Counter(resources.customers, resources.models, resources.shelves, policy, resources.decisions)
 
     def wish(query: ListQuery, request: Request, *, personalised: bool) -> Wish:
         goal = config.surfaces.get(query.surface)
@@ -42,8 +41,8 @@ def recommendation_routes(resources: Resources) -> APIRouter:
         )
 
     def count(surface: str, made: Suggestions) -> None:
-        basis = "personalised" if made.personalised else "non_personalised"
-        resources.metrics.answers.labels(surface, basis, made.reason.value, made.model_version or "none").inc()
+        labels = (surface, made.basis, made.reason.value, made.model_version or "none")
+        resources.metrics.answers.labels(*labels).inc()
 
     @router.get(
         "/v1/me/recommendations",
@@ -56,18 +55,20 @@ def recommendation_routes(resources: Resources) -> APIRouter:
     ) -> Response:
         """Personalised as far as the caller's consent goes; always 200 for a logged-in caller."""
         wanted = wish(query, request, personalised=query.mode == "personalised")
-        made = suggest(counter, caller.subject, wanted, at=resources.clock())
+        at = resources.clock()
+        made = suggest(counter, caller.subject, wanted, surface=query.surface, at=at)
         count(query.surface, made)
         answer = RecommendationAnswer(
-            decision_id=uuid4(),
-            basis="personalised" if made.personalised else "non_personalised",
+            decision_id=made.decision_id,
+            basis=made.basis,
             reason=made.reason,
             model_version=made.model_version,
             consent_epoch=made.consent_epoch,
-            gpc="honoured" if wanted.gpc else "not_signalled",
+            gpc="honoured" if made.ground.gpc else "not_signalled",
             items=_listed(made),
         )
-        return Response(answer.model_dump_json(), media_type=JSON)
+        noted = gpc_note(resources.customers, caller.subject, made.ground.standing, signalled=wanted.gpc, at=at)
+        return Response(answer.model_dump_json(), media_type=JSON, background=noted)
 
     @router.get(
         "/v1/recommendations/default", response_model=DefaultAnswer, summary="The list of everyone who is logged out"

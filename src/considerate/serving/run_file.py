@@ -1,10 +1,13 @@
 """What `considerate serve` hands to the processes it starts: one file, readable by its owner alone."""
 
 import os
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import ValidationError, field_serializer
 
+from considerate.consent.notices import Notice
 from considerate.errors import ServingError
 from considerate.settings.service import ServiceConfig
 from considerate.settings.toml import Section
@@ -21,11 +24,19 @@ class RunFile(Section):
         SQLAlchemy URL of the store; may hold a password.
     config
         The service TOML.
+    notice
+        The notice in force as of the start: a worker that starts later asks for the same as its siblings.
     """
 
     home: Path
     database_url: str
     config: ServiceConfig
+    notice: Notice
+
+    @field_serializer("notice")
+    def _plain(self, notice: Notice) -> dict[str, object]:
+        # Its mappings are read-only ones, which pydantic does not write.
+        return {one.name: _plain(getattr(notice, one.name)) for one in fields(notice)}
 
     @property
     def models(self) -> Path:
@@ -33,9 +44,23 @@ class RunFile(Section):
         return self.home / "models"
 
     @property
+    def checkpoints(self) -> Path:
+        """Where signed heads of the ledger lie, outside the database."""
+        return self.home / "checkpoints"
+
+    @property
     def keys(self) -> Path:
         """Where the installation's keys lie."""
         return self.home / "keys"
+
+    @property
+    def tallies(self) -> Path:
+        """Where the workers count the decisions they took and wrote."""
+        return self.home / "run" / "decisions"
+
+
+def _plain(value: object) -> object:
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 def write_run_file(folder: Path, run: RunFile) -> Path:

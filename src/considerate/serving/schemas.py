@@ -1,21 +1,31 @@
 """What the service takes and gives, as OpenAPI shows it. A field that is not here is refused."""
 
 from datetime import datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from considerate.consent.decision import ConsentState, Reason
 from considerate.consent.purposes import Purpose
 
 MAX_ID = 10_000
 CLOCK_SKEW = timedelta(minutes=5)
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, (bool, str)):
+        raise ValueError("must be a number")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_number)]
+"""A whole number of a body: 7 or 7.0, as JSON counts; no text that looks like one."""
 PLAIN_TEXT = r"^[^\x00-\x1f\x7f]*$"
 """No control character, as in loading: NUL ends a text in much software, a line break starts a new row in its logs."""
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID, pattern=PLAIN_TEXT)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=PLAIN_TEXT)]
-Number = Annotated[float, Field(allow_inf_nan=False, ge=-1e9, le=1e9)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-1e9, le=1e9)]
 Basis = Literal["personalised", "stated_preferences", "non_personalised"]
 PageKind = Literal["view", "click", "cart", "rating", "like", "dismiss"]
 ShopKind = Literal["purchase", "return"]
@@ -133,7 +143,7 @@ class Grant(Input):
     """A yes, bound to the notice that was shown."""
 
     notice_id: Name
-    notice_version: Annotated[int, Field(ge=1)]
+    notice_version: Annotated[Whole, Field(ge=1)]
     locale: Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", max_length=35)]
 
 
@@ -166,6 +176,7 @@ class ConsentsAnswer(BaseModel):
     gpc: Literal["honoured", "not_signalled"]
     consents: list[PurposeState]
     notice: NoticeText
+    due: Annotated[list[Purpose], Field(description="Given before, to be asked about again under this notice.")]
 
 
 class ConsentReceipt(BaseModel):
@@ -176,6 +187,7 @@ class ConsentReceipt(BaseModel):
     changed: Annotated[bool, Field(description="False where nothing was to be changed.")]
     consent_epoch: int
     recorded_at: datetime
+    receipt_id: Annotated[UUID | None, Field(description="For GET /v1/me/receipts/{receipt_id}.")]
     ledger_seq: int | None
     ledger_hash: str | None
 

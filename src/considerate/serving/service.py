@@ -4,6 +4,7 @@ BentoML supervises the workers and the shared socket; the API is the mounted Fas
 metrics and access log carry raw paths, so both are off, and its own pages are closed.
 """
 
+import asyncio
 import logging
 from pathlib import Path
 
@@ -58,6 +59,8 @@ class Considerate:
         """Get ready."""
         logging.getLogger("considerate").setLevel(logging.INFO)
         await worker.start()
+        # Worked out once and kept; at the first request for it, it would hold up every other.
+        await asyncio.to_thread(api.openapi)
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]  # untyped in the library
     async def stop(self) -> None:

@@ -23,7 +23,7 @@ class Age(Enum):
     """An adult, or someone of unknown age in a shop that sells to adults alone."""
 
     UNREADABLE = "unreadable"
-    """The same shop, while the store cannot be read: nothing with a stated limit."""
+    """The same shop, while the store cannot be read: anyone may be a minor, and sees what a minor does."""
 
     MINOR = "minor"
     """A minor, or anyone who may be one: only what is known to be free of limits."""
@@ -90,7 +90,7 @@ class Shelf:
 
 _LIMITS: dict[Age, Callable[[Int32], Bool]] = {
     Age.ADULT: lambda limits: limits <= ADULT_YEARS,
-    Age.UNREADABLE: lambda limits: limits <= 0,
+    Age.UNREADABLE: lambda limits: limits == 0,
     Age.MINOR: lambda limits: limits == 0,
 }
 
@@ -142,5 +142,8 @@ class Shelves:
         shelf = stock_shelf(catalogue, catalogue.item_ids if served is None else served.artefact.item_ids)
         self._laid_out = (catalogue, served, shelf)
         if len(shelf.item_ids) and (shelf.limits == AGE_UNKNOWN).all():
-            log.warning("no item has a stated age limit: callers who may be minors see an empty list")
+            log.warning(
+                "no item has a stated age limit: callers who may be minors see an empty list, and so does everybody "
+                "while the store cannot be read; state min_age"
+            )
         return shelf

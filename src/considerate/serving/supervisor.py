@@ -10,17 +10,24 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 
-from considerate.errors import ServingError
+from considerate.consent.checkpoints import take_checkpoint
+from considerate.consent.notices import Notice
+from considerate.consent.projection import check_projection
+from considerate.consent.publishing import publish, read_versions
+from considerate.errors import ConsiderateError, ServingError
+from considerate.privacy.rolled_back import check_taken_back
 from considerate.serving.run_file import RunFile, write_run_file
 from considerate.serving.tokens import open_verifier
 from considerate.settings.environment import Environment, child_environment
 from considerate.settings.service import ServiceConfig
-from considerate.store.engine import open_store, reading
+from considerate.store.decisions import decisions_url, open_decisions
+from considerate.store.engine import open_store, reading, writing
 from considerate.store.keys import Keys, load_keys
 from considerate.store.subjects import check_keys
 
@@ -30,6 +37,7 @@ SERVICE = "considerate.serving.service:Considerate"
 START_SECONDS = 120.0
 STOP_SECONDS = 10.0
 RESTART_SECONDS = 5.0
+SIGN_SECONDS = 3600.0
 _QUIET = {
     "BENTOML_DO_NOT_TRACK": "True",
     "DO_NOT_TRACK": "true",
@@ -47,25 +55,37 @@ def prepare(config: ServiceConfig, environment: Environment, *, database_url: st
     Raises
     ------
     ConsiderateError
-        The port is taken, a key is missing, or the store cannot be opened; names the next step.
+        The port is taken, a key is missing, or the store cannot be opened or is older than what is known of it; names
+        the next step.
     """
     home = environment.home.resolve()
     _refuse_open_development_key(config)
     open_verifier(config.auth, home, max_subject=config.limits.id_characters).refresh()
-    url = database_url or config.store.url or Environment(home, None).database_url
-    run = RunFile(home=home, database_url=url, config=config)
-    _check_store(url, load_keys(run.keys, create=True))
+    url = database_url or environment.store or config.store.url or Environment(home, None).database_url
+    notices = read_versions(home / "notices", at=datetime.now(UTC))
+    run = RunFile(home=home, database_url=url, config=config, notice=notices[-1])
+    _check_store(run, notices, load_keys(run.keys, create=True))
     _refuse_taken_port(config.host, config.port)
     return run
 
 
-def _check_store(url: str, keys: Keys) -> None:
-    engine = open_store(url, create=True)
+def _check_store(run: RunFile, notices: Sequence[Notice], keys: Keys) -> None:
+    engine = open_store(run.database_url, create=True)
     try:
         with reading(engine) as conn:
             check_keys(conn, keys)
+        check_taken_back(engine, run.home)
+        with writing(engine) as conn:
+            publish(conn, notices)
+        # Refuses a ledger that was cut short, rewritten or restored from an older backup.
+        take_checkpoint(engine, run.checkpoints, run.keys, at=datetime.now(UTC))
+        # What is served is not the ledger but what is kept beside it.
+        with reading(engine) as conn:
+            check_projection(conn)
     finally:
         engine.dispose()
+    # Made here, so that no worker has to while others start.
+    open_decisions(decisions_url(run.database_url, run.home)).dispose()
 
 
 def _refuse_open_development_key(config: ServiceConfig) -> None:
@@ -148,6 +168,7 @@ class Service:
                 self._supervise()
         finally:
             self._end()
+            sign_ledger(self._run)
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -186,7 +207,11 @@ class Service:
         return False
 
     def _supervise(self) -> None:
+        signed = time.monotonic()
         while not self._stop.wait(0.5):
+            if time.monotonic() - signed > SIGN_SECONDS:
+                sign_ledger(self._run)
+                signed = time.monotonic()
             self._refuse_ended_workers()
             if self._refresher is not None and self._refresher.poll() is not None:
                 log.error("the refresher ended with code %s; it is started again", self._refresher.returncode)
@@ -211,6 +236,18 @@ class Service:
             _end_group(process)
             process.wait()
         self._file.unlink(missing_ok=True)
+
+
+def sign_ledger(run: RunFile) -> None:
+    """Take a checkpoint while the service runs or as it stops; what prevents it is logged and ends nothing."""
+    try:
+        engine = open_store(run.database_url, create=False)
+        try:
+            take_checkpoint(engine, run.checkpoints, run.keys, at=datetime.now(UTC))
+        finally:
+            engine.dispose()
+    except ConsiderateError as error:
+        log.error("the ledger's head is not signed: %s", error)
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

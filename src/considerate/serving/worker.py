@@ -5,23 +5,35 @@ import gc
 import logging
 import sys
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from considerate.errors import ConfigError
+from considerate.errors import ConfigError, StoreError
 from considerate.ranking.loading import load
+from considerate.serving.admission import Admission
 from considerate.serving.customers import StoredCustomers
+from considerate.serving.decision_log import QueuedDecisions
 from considerate.serving.metrics import Metrics
 from considerate.serving.models import WatchedModels
+from considerate.serving.proofs import Proofs
 from considerate.serving.resources import Resources
+from considerate.serving.rights import Rights
 from considerate.serving.run_file import RunFile
 from considerate.serving.shelves import Shelves
 from considerate.serving.tokens import Verifier, open_verifier
+from considerate.store.decisions import decisions_url
 
 log = logging.getLogger(__name__)
 
 TRAINING_MODULES = ("duckdb", "implicit", "lightfm", "mlflow", "optuna", "pandas")
 """A worker that imports one of these is too heavy and knows too much."""
+
+
+KEYLESS_SECONDS = 2.0
+"""Pause between two attempts to get the shop's public keys while there are none."""
+
+ANSWERS_SECONDS = 3600.0
+"""Pause between two looks for answers to repeatable requests whose day is over."""
 
 
 def utc_now() -> datetime:
@@ -49,22 +61,45 @@ class Worker:
             read_timeout_ms=config.store.read_timeout_ms,
             write_timeout_ms=config.store.write_timeout_ms,
             on_history_read=self._metrics.history_reads.inc,
+            events_for=timedelta(days=config.retention.events_days),
+            admit=Admission(run.home),
         )
         self._models = WatchedModels(run.models, load=load, now=utc_now)
         self._verifier: Verifier = open_verifier(config.auth, run.home, max_subject=config.limits.id_characters)
+        self._decisions = QueuedDecisions(
+            decisions_url(run.database_url, run.home),
+            run.tallies,
+            capacity=config.decisions.queue,
+            flush_seconds=config.decisions.flush_ms / 1000,
+            on_written=self._metrics.decisions.labels("written").inc,
+            on_refused=self._metrics.decisions.labels("refused").inc,
+            on_lost=self._metrics.decisions.labels("lost").inc,
+        )
         self._config = config
         self.resources = Resources(
-            config, self._verifier, self._customers, self._models, Shelves(), self._metrics, utc_now
+            config,
+            self._verifier,
+            self._customers,
+            self._models,
+            Shelves(),
+            self._metrics,
+            utc_now,
+            decisions=self._decisions,
+            rights=Rights(self._customers, run.database_url, run.home),
+            proofs=Proofs(self._customers, run.keys, config),
+            notices={run.notice.notice_id: run.notice},
         )
+        self._shown = ""
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Get ready: keys, catalogue, model. What is missing comes later; nobody's list waits for it."""
+        self._decisions.start()
         self._refresh_keys()
         await self._look()
         if self._models.current() is None:
             await self._settle()
-        for job in (self._watch_model(), self._watch_keys()):
+        for job in (self._watch_model(), self._watch_keys(), self._watch_answers()):
             self._tasks.add(asyncio.create_task(job))
 
     async def stop(self) -> None:
@@ -72,25 +107,34 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self._decisions.close)
         self._customers.close()
 
     async def _look(self) -> None:
-        before = self._models.current()
         outcome = await asyncio.to_thread(self._models.look)
+        self._show_model()
         if outcome == "unchanged":
             return
         self._metrics.swaps.labels(outcome).inc()
         if outcome == "swapped":
-            if before is not None:
-                self._metrics.model.labels(before.version).set(0)
             await self._settle()
+
+    def _show_model(self) -> None:
+        """Name the version in use: none before the first one, and none any more once it is too old."""
+        served = self._models.current()
+        version = "" if served is None else served.version
+        if version == self._shown:
+            return
+        if self._shown:
+            self._metrics.model.labels(self._shown).set(0)
+        if version:
+            self._metrics.model.labels(version).set(1)
+        self._shown = version
 
     async def _settle(self) -> None:
         """Lay out the shelf before the next customer needs it, and take stock."""
         served = self._models.current()
         await asyncio.to_thread(lambda: self.resources.shelves.shelf(self._customers.catalogue(), served))
-        if served is not None:
-            self._metrics.model.labels(served.version).set(1)
         self._metrics.training_modules.set(len(loaded(TRAINING_MODULES)))
         # What was built so far stays for good: the collector need not walk it again with every request.
         gc.collect()
@@ -106,8 +150,20 @@ class Worker:
 
     async def _watch_keys(self) -> None:
         while True:
-            await asyncio.sleep(self._config.auth.jwks_seconds)
+            often = self._config.auth.jwks_seconds
+            # Without keys everybody gets a 401: that must not outlast the fault of a moment.
+            await asyncio.sleep(often if self._verifier.ready else min(often, KEYLESS_SECONDS))
             await asyncio.to_thread(self._refresh_keys)
+
+    async def _watch_answers(self) -> None:
+        """Kept answers are of no use after their day; whichever worker comes first deletes them."""
+        while True:
+            # At once: the first look also opens the store for writing, and what opens it later may wait for seconds.
+            try:
+                await asyncio.to_thread(self._customers.forget_old_answers, at=utc_now())
+            except StoreError as error:
+                log.warning("answers whose day is over stay for now: %s", error)
+            await asyncio.sleep(ANSWERS_SECONDS)
 
     def _refresh_keys(self) -> None:
         try:

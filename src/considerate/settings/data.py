@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 from considerate.settings.protocols import ProtocolConfig
 from considerate.settings.toml import Section
 
+K_SEGMENT = 50
+"""Fewest distinct consenting customers behind a segment (an age band, a region) of which a model may know anything."""
+
 Columns = dict[str, str | list[str]]
 """Our column name -> a source column, or several whose text is joined with `-`."""
 
@@ -95,6 +98,21 @@ class TableConfig(Section):
     delimiter: str | None = None
 
 
+class ItemsConfig(TableConfig):
+    """The catalogue: `[items]`. Where `source.format = "store"` it is in the store, and only `unclassified` counts.
+
+    Attributes
+    ----------
+    unclassified
+        What an item without a class in the column `sensitive` counts as. With `sensitive` it is held back, like an item
+        that the catalogue lacks, until somebody says `none` or names its class; the column must be mapped then.
+    """
+
+    path: str = ""
+    columns: Columns = Field(default_factory=dict)
+    unclassified: Literal["plain", "sensitive"] = "plain"
+
+
 class ConsentConfig(Section):
     """On what consent a fit rests (DESIGN: where the consent of a fit comes from).
 
@@ -108,12 +126,18 @@ class ConsentConfig(Section):
         Fewest distinct consenting customers behind an item of a model. Below 5 only with `assumed`.
     k_pair
         Fewest distinct consenting customers behind an explicit pair of items.
+    gpc_strict
+        A Global Privacy Control signal once sent by a customer's device speaks against learning from her too.
+    events_days
+        Events older than so many days are not learnt from; with `assumed` age does not count.
     """
 
     source: Literal["ledger", "assumed"] = "ledger"
     unknown_age: Literal["deny", "adult"] = "deny"
     k_item: Annotated[int, Field(ge=1)] = 10
     k_pair: Annotated[int, Field(ge=1)] = 5
+    gpc_strict: bool = False
+    events_days: Annotated[int, Field(ge=1, le=36_500)] = 730
 
     @model_validator(mode="after")
     def _floor(self) -> "ConsentConfig":
@@ -135,11 +159,23 @@ class DataConfig(Section):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
     source: SourceConfig
-    items: TableConfig | None = None
+    items: ItemsConfig | None = None
     customers: TableConfig | None = None
     consent: ConsentConfig = ConsentConfig()
     protocol: dict[str, ProtocolConfig] = Field(default_factory=dict)
     default_protocol: str | None = None
+
+    @model_validator(mode="after")
+    def _catalogue_somewhere(self) -> "DataConfig":
+        if self.items is not None and not self.items.path and self.source.format != "store":
+            raise ValueError("items needs path: name the file of the catalogue")
+        return self
+
+    @model_validator(mode="after")
+    def _protocol_names(self) -> "DataConfig":
+        if "none" in self.protocol:
+            raise ValueError("protocol.none: `--protocol none` means to judge none; give the table another name")
+        return self
 
 
 class Located(Section):

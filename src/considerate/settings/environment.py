@@ -16,10 +16,13 @@ class Environment:
         Folder of everything written at run time (`CONSIDERATE_HOME`, default `var`).
     data
         Folder of local copies of public data sets (`CONSIDERATE_DATA`), or None.
+    store
+        SQLAlchemy URL of the store (`CONSIDERATE_DATABASE_URL`), None for the SQLite file in `home`.
     """
 
     home: Path
     data: Path | None
+    store: str | None = None
 
     @property
     def data_folders(self) -> tuple[Path, ...]:
@@ -28,8 +31,8 @@ class Environment:
 
     @property
     def database_url(self) -> str:
-        """SQLAlchemy URL of the default store."""
-        return f"sqlite:///{self.home / 'considerate.db'}"
+        """SQLAlchemy URL of this installation's store; may hold a password."""
+        return self.store or f"sqlite:///{self.home / 'considerate.db'}"
 
     @property
     def tracking_uri(self) -> str:
@@ -38,9 +41,13 @@ class Environment:
 
 
 def read_environment() -> Environment:
-    """Read the two variables that considerate knows."""
+    """Read the three variables that considerate knows; an empty one is as good as none."""
     data = os.environ.get("CONSIDERATE_DATA")
-    return Environment(home=Path(os.environ.get("CONSIDERATE_HOME", "var")), data=Path(data) if data else None)
+    return Environment(
+        home=Path(os.environ.get("CONSIDERATE_HOME", "var")),
+        data=Path(data) if data else None,
+        store=os.environ.get("CONSIDERATE_DATABASE_URL") or None,
+    )
 
 
 def child_environment(added: Mapping[str, str]) -> dict[str, str]:

@@ -65,11 +65,15 @@ class ModelSource(Section):
         Pause of the refresher between two looks at the registry.
     watch_seconds
         Pause of each worker between two looks at the pointer file.
+    max_age_days
+        A model whose fit is longer ago is not served: what customers have withdrawn since must fade within this time.
+        The built-in notice promises 7 days.
     """
 
     name: Annotated[str, Field(min_length=1)]
     poll_seconds: Positive = 5
     watch_seconds: Positive = 0.5
+    max_age_days: Annotated[float, Field(gt=0, le=36_500)] = 7
 
 
 class ListsConfig(Section):
@@ -99,7 +103,27 @@ class LimitsConfig(Section):
 
     body_bytes: Count = 262_144
     events: Count = 500
+    items: Count = 1_000
     id_characters: Count = 10_000
+
+
+class RatesConfig(Section):
+    """How many requests a minute the whole service takes; each worker takes its share. Probes are free.
+
+    Attributes
+    ----------
+    customer_per_minute
+        Of one customer.
+    service_per_minute
+        Of one calling service.
+    address_per_minute
+        Of one address, for what needs no token and for tokens that do not hold. A page that the shop's own server
+        puts together asks for everybody from one address.
+    """
+
+    customer_per_minute: Count = 3_000
+    service_per_minute: Count = 6_000
+    address_per_minute: Count = 6_000
 
 
 class PolicyConfig(Section):
@@ -123,6 +147,73 @@ class StoreConfig(Section):
     url: str | None = None
     read_timeout_ms: Annotated[int, Field(ge=1, le=500)] = 100
     write_timeout_ms: Annotated[int, Field(ge=1, le=900)] = 700
+
+
+class DecisionsConfig(Section):
+    """How served decisions are logged.
+
+    Attributes
+    ----------
+    queue
+        Rows that may wait in each worker: what a crash may lose at most. While it is full, no list is personalised.
+    flush_ms
+        Longest pause between two writes, in milliseconds.
+    """
+
+    queue: Count = 2_000
+    flush_ms: Annotated[int, Field(ge=1, le=250)] = 250
+
+
+class RetentionConfig(Section):
+    """How long what is kept, in days; `considerate rights retention` deletes what is older.
+
+    Attributes
+    ----------
+    events_days
+        What customers did. Older rows are not used for lists either, deleted or not; the data TOML says the same for
+        fits.
+    decisions_days
+        Lists that were served.
+    requests_days
+        Privacy requests that were answered.
+    quarantine_days
+        Files of rows that a load refused.
+    """
+
+    events_days: Count = 730
+    decisions_days: Count = 90
+    requests_days: Count = 365
+    quarantine_days: Count = 30
+
+
+class ControllerConfig(Section):
+    """Who decides what the data is used for, as receipts and the transparency page name them.
+
+    Attributes
+    ----------
+    id, name, address, contact
+        The shop, and where a customer reaches it about her data.
+    type
+        Such as `company`.
+    jurisdiction
+        Law under which customers are asked, unless a record brings its own.
+    authority
+        Supervisory authority a customer can complain to.
+    storage_locations
+        Countries or regions in which the store lies.
+    recipients
+        Third parties that receive personal data; empty where there are none.
+    """
+
+    id: str = "shop"
+    name: str = "the shop that runs this service"
+    address: str = "see the shop's imprint"
+    contact: str = "see the shop's privacy notice"
+    type: str = "company"
+    jurisdiction: str = "EU"
+    authority: str = "the data protection authority where you live"
+    storage_locations: tuple[str, ...] = ("on the shop's own systems",)
+    recipients: tuple[str, ...] = ()
 
 
 class TracingConfig(Section):
@@ -153,9 +244,13 @@ class ServiceConfig(Section):
     surfaces: Annotated[dict[str, Literal["repeat", "new", "all"]], Field(min_length=1)]
     lists: ListsConfig = ListsConfig()
     limits: LimitsConfig = LimitsConfig()
+    rates: RatesConfig = RatesConfig()
     policy: PolicyConfig = PolicyConfig()
     store: StoreConfig = StoreConfig()
+    decisions: DecisionsConfig = DecisionsConfig()
     tracing: TracingConfig = TracingConfig()
+    retention: RetentionConfig = RetentionConfig()
+    controller: ControllerConfig = ControllerConfig()
 
     @field_validator("surfaces")
     @classmethod

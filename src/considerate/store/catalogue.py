@@ -1,18 +1,20 @@
 """The catalogue in the store: the authority on stock, price and age limits of every item."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
 from considerate.items.catalogue import Catalogue
 from considerate.store.engine import require_writing
 from considerate.store.statements import chunks, upsert
 from considerate.store.tables import catalogue_state, item
 
-_NAMES = tuple(item.columns.keys())
+_COLUMNS = tuple(item.columns.keys())
+_NAMES = tuple(name for name in _COLUMNS if name != "changed_in")
+_KNOWN = [item.c[name] for name in _NAMES]
 _TEXT = ("group_id", "title", "category", "brand", "image_url", "sensitive")
 
 
@@ -30,20 +32,43 @@ def upsert_items(conn: Connection, catalogue: Catalogue) -> int:
     require_writing(conn)
     changed: list[dict[str, Any]] = []
     for part in chunks(_rows(catalogue)):
-        query = select(item).where(item.c.item_id.in_([row[0] for row in part]))
+        query = select(*_KNOWN).where(item.c.item_id.in_([row[0] for row in part]))
         stored = {row.item_id: tuple(row) for row in conn.execute(query)}
         changed += [dict(zip(_NAMES, row, strict=True)) for row in part if stored.get(row[0]) != row]
     if changed:
-        conn.execute(upsert(conn, item), changed)
-        version = catalogue_version(conn) + 1
-        conn.execute(upsert(conn, catalogue_state), {"id": 1, "version": version})
+        version = _raise_version(conn)
+        conn.execute(upsert(conn, item), [{**row, "changed_in": version} for row in changed])
     return len(changed)
 
 
-def read_catalogue(conn: Connection) -> Catalogue:
-    """Read every item."""
+def change_item(conn: Connection, item_id: str, values: Mapping[str, Any]) -> bool | None:
+    """Change some columns of one item; give whether anything is different now, None where there is no such item.
+
+    Parameters
+    ----------
+    conn
+        From `store.engine.writing`.
+    values
+        Column of the table `item` -> value.
+    """
+    require_writing(conn)
+    stored = conn.execute(select(item).where(item.c.item_id == item_id)).mappings().first()
+    if stored is None:
+        return None
+    changed = {name: value for name, value in values.items() if stored[name] != value}
+    if changed:
+        changed["changed_in"] = _raise_version(conn)
+        conn.execute(update(item).where(item.c.item_id == item_id), changed)
+    return bool(changed)
+
+
+def read_catalogue(conn: Connection, *, since: int | None = None) -> Catalogue:
+    """Read every item, or those alone that changed after the version `since`: see `Catalogue.updated`."""
+    query = select(*_KNOWN)
+    if since is not None:
+        query = query.where(item.c.changed_in > since)
     # Sorted here and not by the database, whose order of text depends on its collation.
-    rows = sorted(conn.execute(select(item)).all(), key=lambda row: row.item_id)
+    rows = sorted(conn.execute(query).all(), key=lambda row: row.item_id)
     columns: dict[str, Sequence[Any]] = {name: [row[place] for row in rows] for place, name in enumerate(_NAMES)}
     features = sorted({name for values in columns["features"] for name in values})
     return Catalogue(
@@ -61,6 +86,12 @@ def read_catalogue(conn: Connection) -> Catalogue:
 def catalogue_version(conn: Connection) -> int:
     """Give how often the catalogue has changed: part of the key of everything derived from it."""
     return conn.execute(select(catalogue_state.c.version)).scalar() or 0
+
+
+def _raise_version(conn: Connection) -> int:
+    version = catalogue_version(conn) + 1
+    conn.execute(upsert(conn, catalogue_state), {"id": 1, "version": version})
+    return version
 
 
 def _rows(catalogue: Catalogue) -> list[tuple[Any, ...]]:

@@ -1,59 +1,63 @@
-"""Opening the store, and the two ways to use it: `reading` and `writing`."""
+"""Opening the store, and the three ways to use it: `reading`, `writing` and `recording`."""
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from urllib.parse import quote
+from typing import Literal
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy import Connection, Engine, inspect, make_url, text
 from sqlalchemy.engine import URL
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DatabaseError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from considerate.errors import StoreError
+from considerate.errors import StoreBusy, StoreError
+from considerate.store.postgresql import GLANCING, postgresql_engine, postgresql_error, refuse_replica
+from considerate.store.sqlite import WRITING, sqlite_engine, sqlite_error, sqlite_path, switch_to_wal
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """Every revision of the schema, oldest first. Kept here too, so that a worker need not import alembic to check it."""
 
-_WRITING = "considerate_writing"
+_WRITE_A_URL = "write a URL such as sqlite:///var/considerate.db or postgresql://user@host/considerate"
 
 
-def open_store(url: str, *, create: bool, read_only: bool = False, busy_timeout_ms: int = 5000) -> Engine:
+def open_store(
+    url: str, *, create: bool, read_only: bool = False, busy_timeout_ms: int = 5000, limit_ms: int | None = None
+) -> Engine:
     """Open the store and make sure that this version of considerate understands its schema.
 
     Parameters
     ----------
     url
-        SQLAlchemy URL, such as `sqlite:///var/considerate.db`.
+        SQLAlchemy URL, such as `sqlite:///var/considerate.db` or `postgresql://user:password@host/considerate`.
     create
-        Create a missing database and upgrade an older schema; else both are errors.
+        Create a missing database (SQLite) and upgrade an older schema; else both are errors.
     read_only
         Refuse every write at the database itself.
     busy_timeout_ms
         How long a statement waits for another process's write, in milliseconds. Request paths pass 100.
+    limit_ms
+        On PostgreSQL, give up a connection, a statement, or the wait for a free connection that takes longer, also
+        where the server says nothing at all; None for work that may take its time.
 
     Raises
     ------
+    StoreUnavailable
+        The database is locked, or its server does not answer in time.
     StoreError
-        There is no database, or it is locked, read-only, not a database, or of another schema.
+        There is no database, or it is read-only, not a database, or of another schema.
     """
     try:
         address = make_url(url)
     except ArgumentError as error:
-        raise StoreError(f"database URL {url!r}: not a URL; write one such as sqlite:///var/considerate.db") from error
+        # Without the URL itself, which may hold a password.
+        raise StoreError(f"the database URL is not a URL; {_WRITE_A_URL}") from error
     name = display_name(address)
-    if address.get_backend_name() != "sqlite":
-        raise StoreError(f"{name}: only SQLite stores can be opened; write a URL such as sqlite:///var/considerate.db")
-    if not address.database or address.database == ":memory:":
-        raise StoreError(f"{name}: names no file; processes share a store, so write sqlite:///PATH")
-    path = Path(address.database)
-    if not path.exists():
-        if not create:
-            raise StoreError(f"{name}: no such database; create it with: considerate db upgrade")
-        _make_folder(path, name)
-    engine = _sqlite_engine(path, read_only=read_only, busy_timeout_ms=busy_timeout_ms)
+    if address.drivername in ("postgresql", "postgresql+psycopg"):
+        engine = postgresql_engine(address, read_only=read_only, busy_timeout_ms=busy_timeout_ms, limit_ms=limit_ms)
+    elif address.get_backend_name() == "sqlite":
+        path = sqlite_path(address, name, create=create)
+        engine = sqlite_engine(path, read_only=read_only, busy_timeout_ms=busy_timeout_ms)
+    else:
+        raise StoreError(f"{name}: only SQLite and PostgreSQL stores can be opened; {_WRITE_A_URL}")
     try:
         with translated_errors(name):
             _check_schema(engine, name, upgrade=create and not read_only)
@@ -65,7 +69,16 @@ def open_store(url: str, *, create: bool, read_only: bool = False, busy_timeout_
 
 def display_name(url: URL) -> str:
     """What messages call a database: its file, or its URL without the password."""
-    return url.database or url.render_as_string(hide_password=True)
+    if url.get_backend_name() == "sqlite" and url.database:
+        return url.database
+    # What follows the `?` may hold a password too.
+    return URL.create(url.get_backend_name(), url.username, None, url.host, url.port, url.database).render_as_string()
+
+
+def public_url(url: str) -> str:
+    """Give a database URL as it may be printed: without the password."""
+    address = make_url(url)
+    return url if address.get_backend_name() == "sqlite" else display_name(address)
 
 
 @contextmanager
@@ -82,31 +95,78 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
+def glancing(engine: Engine) -> Iterator[Connection]:
+    """Give a connection for one statement: alone it sees one state anyway, without the round trips of a transaction.
+
+    What a request asks before every list is one statement; on PostgreSQL the other two thirds of its time go. On SQLite
+    it is the same as `reading`.
+
+    Raises
+    ------
+    StoreError
+        As `reading`.
+    """
+    with translated_errors(display_name(engine.url)), engine.connect() as conn:
+        conn.execution_options(**{GLANCING: True})
+        yield conn
+
+
+@contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """Give a connection in one transaction that holds the write lock from its start; commit on a clean exit.
 
-    Taking the lock first means that what the transaction reads is still true when it writes.
+    Taking the lock first means that what the transaction reads is still true when it writes. On PostgreSQL the lock is
+    an advisory one, so it holds back whoever writes through this function or `recording`, and no reader.
 
     Raises
     ------
     StoreError
         The database is locked by another process, read-only, full or damaged. Nothing of the transaction stays.
     """
+    with _transaction(engine, "exclusive") as conn:
+        yield conn
+
+
+@contextmanager
+def recording(engine: Engine) -> Iterator[Connection]:
+    """Give a connection in one transaction that adds rows beside other recorders, while nobody decides anything.
+
+    For what customers did, what was served, who became known: rows that are added and never depend on each other. On
+    PostgreSQL many record at once, and wait for `writing` alone: what is allowed stays as it was read. On SQLite, which
+    has one writer, it is the same as `writing`.
+
+    Raises
+    ------
+    StoreError
+        As `writing`.
+    """
+    with _transaction(engine, "shared") as conn:
+        yield conn
+
+
+@contextmanager
+def _transaction(engine: Engine, mode: Literal["exclusive", "shared"]) -> Iterator[Connection]:
     with translated_errors(display_name(engine.url)), engine.connect() as conn:
-        conn.execution_options(**{_WRITING: True})
+        conn.execution_options(**{WRITING: mode})
         with conn.begin():
             yield conn
 
 
-def require_writing(conn: Connection) -> None:
+def require_writing(conn: Connection, *, shared: bool = False) -> None:
     """Refuse a connection that does not come from `writing`: its reads could be stale by the time it writes.
+
+    Parameters
+    ----------
+    shared
+        One from `recording` will do.
 
     Raises
     ------
     StoreError
         The connection was opened another way.
     """
-    if not conn.get_execution_options().get(_WRITING):
+    mode = conn.get_execution_options().get(WRITING)
+    if mode is None or (mode == "shared" and not shared):
         raise StoreError("this connection does not hold the write lock; open it with store.engine.writing(engine)")
 
 
@@ -115,91 +175,20 @@ def translated_errors(name: str) -> Iterator[None]:
     """Turn the database's own errors into a StoreError that says what to do; `name` opens the message."""
     try:
         yield
-    except DatabaseError as error:
-        # `hide_parameters` keeps values out of the text; only the driver's short message is passed on.
-        raise StoreError(f"{name}: {_advice(str(error.orig))}") from error
-
-
-def _advice(message: str) -> str:
-    lowered = message.lower()
-    if "locked" in lowered or "busy" in lowered:
-        return "locked by another process that writes; wait for it to end, then try again"
-    if "readonly" in lowered or "read-only" in lowered:
-        return "read-only; check the permissions of the file and of its folder"
-    if "unable to open" in lowered:
-        return "cannot be opened; check that the folder exists and the permissions of the file and of its folder"
-    if "not a database" in lowered or "malformed" in lowered:
-        return "not a considerate database, or damaged; restore it from a backup or choose another file"
-    if "full" in lowered:
-        return "the disk is full; free some space, then try again"
-    return f"the database refuses: {message}; if nobody changed its schema by hand, report this as a defect"
-
-
-def _make_folder(path: Path, name: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"{name}: its folder cannot be created: {error.strerror}; choose another path") from error
-
-
-def _sqlite_engine(path: Path, *, read_only: bool, busy_timeout_ms: int) -> Engine:
-    uri = f"file:{quote(str(path))}?mode={'ro' if read_only else 'rwc'}"
-
-    def connect() -> sqlite3.Connection:
-        # Autocommit in the driver: the "begin" hook below alone decides how a transaction starts.
-        connection = sqlite3.connect(
-            uri, uri=True, timeout=busy_timeout_ms / 1000, isolation_level=None, check_same_thread=False
-        )
-        try:
-            connection.execute(f"PRAGMA busy_timeout = {int(busy_timeout_ms)}")
-            connection.execute("PRAGMA foreign_keys = ON")
-            # FULL: a consent that was acknowledged survives a power cut.
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA cache_size = -16384")
-            # A bulk load leaves a log as large as itself; cut it back at the next checkpoint.
-            connection.execute("PRAGMA journal_size_limit = 67108864")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    engine = create_engine(
-        URL.create("sqlite", database=str(path)),
-        creator=connect,
-        hide_parameters=True,
-        pool_size=8,
-        max_overflow=56,
-        pool_reset_on_return="rollback",
-    )
-
-    disposals = [0]
-
-    @event.listens_for(engine, "engine_disposed")
-    def _disposed(_: Engine) -> None:
-        disposals[0] += 1
-
-    @event.listens_for(engine, "connect")
-    def _connected(_: DBAPIConnection, record: ConnectionPoolEntry) -> None:
-        record.info["disposals"] = disposals[0]
-
-    @event.listens_for(engine, "checkin")
-    def _given_back(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
-        # `dispose` closes idle connections alone; what another thread still used would stay open in the old pool.
-        if record.info.get("disposals") != disposals[0]:
-            record.close()
-
-    @event.listens_for(engine, "begin")
-    def _begin(conn: Connection) -> None:
-        if conn.get_execution_options().get(_WRITING):
-            conn.exec_driver_sql("BEGIN IMMEDIATE")
-        else:
-            # Straight to the driver: a deferred BEGIN takes no lock and cannot fail, and every request pays for it.
-            conn.connection.cursor().execute("BEGIN")
-
-    return engine
+    except PoolTimeout:
+        raise StoreBusy(f"{name}: every connection is in use; wait, or run fewer requests at once") from None
+    except DBAPIError as error:
+        if hasattr(error.orig, "sqlstate"):
+            # Not even as its cause: the text of the driver may hold values.
+            raise postgresql_error(name, error) from None
+        # Nor here: of text that is not UTF-8 the driver's message quotes the value.
+        raise sqlite_error(name, error.orig) from None
 
 
 def _check_schema(engine: Engine, name: str, *, upgrade: bool) -> None:
+    if engine.dialect.name == "postgresql":
+        with engine.connect() as conn:
+            refuse_replica(conn, name)
     found = schema_revision(engine)
     if found == REVISIONS[-1]:
         return
@@ -214,7 +203,8 @@ def _check_schema(engine: Engine, name: str, *, upgrade: bool) -> None:
     # Imported here: only a process that may change the schema needs alembic.
     from considerate.store.migrate import upgrade_schema  # noqa: PLC0415
 
-    _switch_to_wal(engine)
+    if engine.dialect.name == "sqlite":
+        switch_to_wal(engine)
     with writing(engine) as conn:
         upgrade_schema(conn)
 
@@ -234,14 +224,6 @@ def schema_revision(engine: Engine) -> str | None:
         if tables:
             raise StoreError(
                 f"{display_name(engine.url)}: holds tables of something else ({', '.join(sorted(tables)[:3])}); "
-                "choose another file"
+                "choose another database"
             )
         return None
-
-
-def _switch_to_wal(engine: Engine) -> None:
-    # WAL is a property of the file: set once, before the first transaction, it holds for every later connection.
-    with engine.connect() as conn:
-        raw = conn.connection.driver_connection
-        assert isinstance(raw, sqlite3.Connection)  # noqa: S101 - narrows the type
-        raw.execute("PRAGMA journal_mode = WAL")

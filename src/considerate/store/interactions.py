@@ -7,13 +7,13 @@ from itertools import repeat
 from typing import Any, Literal
 
 import numpy as np
-from sqlalchemy import Connection, Select, bindparam, delete, func, insert, select
+from sqlalchemy import BindParameter, Connection, Select, bindparam, delete, func, or_, select
 
 from considerate.ranking.history import Channel, Histories, History, Kind
 from considerate.ranking.newest import newest_items
 from considerate.store.engine import require_writing
-from considerate.store.statements import chunks, insert_tuples
-from considerate.store.tables import interaction, to_micros
+from considerate.store.statements import chunks, insert_new, insert_tuples
+from considerate.store.tables import event_exclusion, interaction, to_micros
 
 INTERACTION_COLUMNS: tuple[str, ...] = tuple(interaction.columns.keys())
 """Order of the tuples that `ingest` takes. `timestamp` and `received_at` are microseconds since 1970-01-01 UTC."""
@@ -46,28 +46,28 @@ def ingest(conn: Connection, rows: Iterable[tuple[Any, ...]]) -> int:
     Parameters
     ----------
     conn
-        From `store.engine.writing`.
+        From `store.engine.writing` or `recording`.
     rows
         In the order of `INTERACTION_COLUMNS`. Sorted by subject and event id they go in several times faster, as
         SQLite then fills its pages one after the other.
     """
-    require_writing(conn)
+    require_writing(conn, shared=True)
     return insert_tuples(conn, interaction, iter(rows))
 
 
 def append_events(conn: Connection, subject_ref: bytes, events: Sequence[NewEvent], *, at: datetime) -> list[Status]:
-    """Store one subject's events; give for each whether it was new.
+    """Store one subject's events, through `writing` or `recording`; give for each whether it was new.
 
     An event id that is already there, or comes twice, is a duplicate whatever else it says: the first one stands.
     """
-    require_writing(conn)
+    require_writing(conn, shared=True)
     known: set[str] = set()
     for part in chunks([event.event_id for event in events]):
         query = select(interaction.c.event_id)
         query = query.where(interaction.c.subject_ref == subject_ref, interaction.c.event_id.in_(part))
         known.update(conn.execute(query).scalars())
     statuses: list[Status] = []
-    rows = []
+    rows: list[dict[str, Any]] = []
     for event in events:
         if event.event_id in known:
             statuses.append("duplicate")
@@ -91,7 +91,8 @@ def append_events(conn: Connection, subject_ref: bytes, events: Sequence[NewEven
             }
         )
     if rows:
-        conn.execute(insert(interaction), rows)
+        # Another recorder may bring the same event at this moment; in one order, so that neither waits for the other.
+        conn.execute(insert_new(conn, interaction), sorted(rows, key=lambda row: row["event_id"]))
     return statuses
 
 
@@ -101,6 +102,13 @@ def delete_interactions(conn: Connection, subject_ref: bytes) -> int:
     return conn.execute(delete(interaction).where(interaction.c.subject_ref == subject_ref)).rowcount
 
 
+def delete_interactions_before(conn: Connection, before: datetime) -> int:
+    """Delete everybody's rows from before a time, those without a time by when they came; give how many went."""
+    require_writing(conn)
+    old = func.coalesce(interaction.c.timestamp, interaction.c.received_at) < to_micros(before)
+    return conn.execute(delete(interaction).where(old)).rowcount
+
+
 def read_history(
     conn: Connection,
     subject_ref: bytes,
@@ -108,9 +116,10 @@ def read_history(
     *,
     channels: Collection[Channel],
     order_lines: bool = False,
+    since: datetime | None = None,
     max_items: int = MAX_ITEMS,
 ) -> History:
-    """Read what one subject did, oldest first, as arrays over a catalogue.
+    """Read what one subject did, oldest first, as arrays over a catalogue; purchases that she excluded never were.
 
     Parameters
     ----------
@@ -124,6 +133,9 @@ def read_history(
         Channels that may be read: with `Channel.STORE` only under `link_in_store`. Rows of the others are not read.
     order_lines
         Read order lines too, as evidence for an explanation.
+    since
+        Rows from before are past their retention and not read; all are if None. A row without a time counts from
+        when it came.
     max_items
         Keep events on so many distinct items, the newest ones.
 
@@ -138,7 +150,9 @@ def read_history(
     parameters: dict[str, Any] = {"subject_ref": subject_ref}
     if not every:
         parameters["channels"] = [int(channel) for channel in channels]
-    rows = conn.execute(_QUERIES[every, order_lines], parameters).all()
+    if since is not None:
+        parameters["since"] = to_micros(since)
+    rows = conn.execute(_QUERIES[every, order_lines, since is not None], parameters).all()
     if not rows:
         return History.empty()
     item_ids, kinds, values, times, positions, channel_codes, *evidence = zip(*rows, strict=True)
@@ -176,27 +190,41 @@ class HistoryReader:
         self.history_reads = 0
 
     def read(
-        self, conn: Connection, subject_ref: bytes, index: Mapping[str, int], *, channels: Collection[Channel]
+        self,
+        conn: Connection,
+        subject_ref: bytes,
+        index: Mapping[str, int],
+        *,
+        channels: Collection[Channel],
+        order_lines: bool = False,
+        since: datetime | None = None,
     ) -> History:
         """Count, then `read_history`."""
         self.history_reads += 1
-        return read_history(conn, subject_ref, index, channels=channels)
+        return read_history(conn, subject_ref, index, channels=channels, order_lines=order_lines, since=since)
 
 
 _ALL_CHANNELS = frozenset(Channel)
 
 
-def _query(every: bool, order_lines: bool) -> Select[Any]:
+def _query(every: bool, order_lines: bool, aged: bool) -> Select[Any]:
     table = interaction.c
     position = func.coalesce(table.position, -1)
     columns: list[Any] = [table.item_id, table.kind, table.value, table.timestamp, position, table.channel]
     if order_lines:
         columns.append(table.order_line)
-    query = select(*columns).where(table.subject_ref == bindparam("subject_ref"))
+    hers: BindParameter[bytes] = bindparam("subject_ref")
+    excluded = select(event_exclusion.c.order_line).where(event_exclusion.c.subject_ref == hers)
+    # Not a join: the list of excluded lines, mostly empty, is read once and not for each row.
+    counts = or_(table.order_line.is_(None), table.order_line.not_in(excluded))
+    query = select(*columns).where(table.subject_ref == hers, counts)
+    if aged:
+        query = query.where(func.coalesce(table.timestamp, table.received_at) >= bindparam("since"))
     return query if every else query.where(table.channel.in_(bindparam("channels", expanding=True)))
 
 
-_QUERIES = {(every, lines): _query(every, lines) for every in (False, True) for lines in (False, True)}
+_BOTH = (False, True)
+_QUERIES = {(every, lines, aged): _query(every, lines, aged) for every in _BOTH for lines in _BOTH for aged in _BOTH}
 
 
 def _capped(history: History, max_items: int) -> History:

@@ -124,7 +124,7 @@ def load_keys(folder: Path, *, create: bool) -> Keys:
     """
     path = folder / _FILE
     if create and not path.exists():
-        _create(path)
+        write_secret(path, os.urandom(_SIZE))
     try:
         with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
@@ -142,14 +142,21 @@ def load_keys(folder: Path, *, create: bool) -> Keys:
     return Keys.from_master(master)
 
 
-def _create(path: Path) -> None:
+def write_secret(path: Path, content: bytes) -> None:
+    """Write a secret for its owner alone (0600), whole or not at all; one that is there already stays.
+
+    Raises
+    ------
+    StoreError
+        It cannot be written.
+    """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(os.urandom(_SIZE))
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             # A link never overwrites: of two processes that start at once, the first one's key stands for both.

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Column, Connection, Table, TypeCoerce, type_coerce
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.types import NullType
 
 T = TypeVar("T")
 Insert = sqlite.Insert | postgresql.Insert
@@ -25,6 +26,11 @@ def upsert(conn: Connection, table: Table) -> Insert:
     keys = [column.name for column in table.primary_key]
     changed = {column.name: statement.excluded[column.name] for column in table.columns if column.name not in keys}
     return statement.on_conflict_do_update(index_elements=keys, set_=changed)
+
+
+def untyped(column: Column[Any]) -> TypeCoerce[Any]:
+    """Read a column as the database holds it: what was forged in another type must be found, not fail to convert."""
+    return type_coerce(column, NullType())
 
 
 def chunks(values: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:

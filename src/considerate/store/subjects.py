@@ -17,6 +17,7 @@ from considerate.store.tables import from_micros, key_check, subject, subject_ke
 AgeBand = Literal["unknown", "u13", "13_15", "16_17", "adult"]
 State = Literal["active", "erasing", "erased"]
 AGE_BANDS: tuple[str, ...] = get_args(AgeBand)
+MINOR_BANDS: tuple[str, ...] = ("u13", "13_15", "16_17")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,15 @@ def subject_by_ref(conn: Connection, subject_ref: bytes) -> Subject | None:
     return None if row is None else subject_of_row(row)
 
 
+def inactive_subjects(conn: Connection, refs: Sequence[bytes]) -> set[bytes]:
+    """Give those of `refs` who are being erased, or are."""
+    found: set[bytes] = set()
+    for part in chunks(refs):
+        query = select(subject.c.subject_ref).where(subject.c.subject_ref.in_(part), subject.c.state != "active")
+        found.update(conn.execute(query).scalars())
+    return found
+
+
 def ensure_subjects(
     conn: Connection,
     keys: Keys,
@@ -82,14 +92,15 @@ def ensure_subjects(
     Parameters
     ----------
     conn
-        From `store.engine.writing`.
+        From `store.engine.writing`, or without `age_bands` from `recording`.
     keys
         Of this installation.
     customer_ids
         Ids of the shop; repeated ones are taken once.
     age_bands
         Customer id -> age band where the shop knows it. A band that differs from the stored one replaces it and
-        counts as a change of what is allowed.
+        counts as a change of what is allowed. What a minor has consented to ends with it: whoever brings bands calls
+        `consent.minors.end_grants_of_minors` in the same transaction.
     at
         When the shop said so; now if None.
 
@@ -98,7 +109,8 @@ def ensure_subjects(
     StoreError
         An unknown age band, or the store belongs to other keys.
     """
-    require_writing(conn)
+    # A new band decides what is allowed; to become known decides nothing.
+    require_writing(conn, shared=not age_bands)
     bind_keys(conn, keys)
     bands = {customer: _known_band(band) for customer, band in (age_bands or {}).items()}
     lookups = {keys.lookup(customer): customer for customer in dict.fromkeys(customer_ids)}
@@ -144,7 +156,7 @@ def bind_keys(conn: Connection, keys: Keys) -> None:
     StoreError
         The store was written under another master key: under these its customers would all look new.
     """
-    require_writing(conn)
+    require_writing(conn, shared=True)
     if not check_keys(conn, keys):
         conn.execute(insert_new(conn, key_check), {"id": 1, "fingerprint": keys.fingerprint})
 
@@ -190,10 +202,24 @@ def _insert_subjects(
             }
         )
         wrapped.append({"subject_ref": ref, "wrapped_key": wrapped_key})
-    if subjects:
-        conn.execute(insert(subject), subjects)
-        conn.execute(insert(subject_key), wrapped)
-    return made
+    others = _insert_new_subjects(conn, subjects)
+    if own := [row for row in wrapped if row["subject_ref"] not in others]:
+        conn.execute(insert(subject_key), own)
+    return {customer: others.get(ref, ref) for customer, ref in made.items()}
+
+
+def _insert_new_subjects(conn: Connection, rows: Sequence[dict[str, Any]]) -> dict[bytes, bytes]:
+    """Insert subjects; give our reference -> the one in force for those whom another recorder made meanwhile."""
+    if not rows:
+        return {}
+    # In one order for everybody, so that two recorders never wait for each other.
+    conn.execute(insert_new(conn, subject), sorted(rows, key=lambda row: row["lookup_hmac"]))
+    others: dict[bytes, bytes] = {}
+    for part in chunks(rows):
+        ours = {row["lookup_hmac"]: row["subject_ref"] for row in part}
+        query = select(subject.c.lookup_hmac, subject.c.subject_ref).where(subject.c.lookup_hmac.in_(list(ours)))
+        others.update({ours[lookup]: ref for lookup, ref in conn.execute(query) if ref != ours[lookup]})
+    return others
 
 
 def _correct_bands(conn: Connection, bands: Mapping[bytes, str]) -> None:

@@ -56,6 +56,7 @@ subject = Table(
     Column("consent_epoch", _BIG, nullable=False),
     Column("objected_at", _BIG),
     Column("restricted_at", _BIG),
+    Column("gpc_at", _BIG),
     Column("created_at", _BIG, nullable=False),
     CheckConstraint("age_band IN ('unknown', 'u13', '13_15', '16_17', 'adult')", name="age_band_known"),
     CheckConstraint("state IN ('active', 'erasing', 'erased')", name="state_known"),
@@ -173,7 +174,9 @@ item = Table(
     Column("sensitive", Text, nullable=False),
     Column("in_stock", Boolean, nullable=False),
     Column("features", JSON, nullable=False),
+    Column("changed_in", _BIG, nullable=False, server_default="0", index=True),
 )
+"""`changed_in` is the version of the catalogue in which the item last changed."""
 
 catalogue_state = Table(
     "catalogue_state",
@@ -182,3 +185,102 @@ catalogue_state = Table(
     Column("version", _BIG, nullable=False),
 )
 """One row: how often the catalogue has changed."""
+
+preference = Table(
+    "preference",
+    metadata,
+    Column("subject_ref", LargeBinary(16), ForeignKey("subject.subject_ref"), primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("polarity", Text, nullable=False),
+    Column("stated_at", _BIG, nullable=False),
+    CheckConstraint("kind IN ('item', 'category', 'brand')", name="preference_kind_known"),
+    CheckConstraint("polarity IN ('like', 'dislike')", name="polarity_known"),
+    sqlite_with_rowid=False,
+)
+"""What a customer said she likes or does not like."""
+
+event_exclusion = Table(
+    "event_exclusion",
+    metadata,
+    Column("subject_ref", LargeBinary(16), ForeignKey("subject.subject_ref"), primary_key=True),
+    Column("order_line", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("excluded_at", _BIG, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Purchases that count for nothing, by their customer's own wish: a gift, not hers."""
+
+privacy_request = Table(
+    "privacy_request",
+    metadata,
+    Column("request_id", LargeBinary(16), primary_key=True),
+    Column("subject_ref", LargeBinary(16), ForeignKey("subject.subject_ref"), nullable=False),
+    Column("type", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("received_at", _BIG, nullable=False),
+    Column("due_at", _BIG, nullable=False),
+    Column("completed_at", _BIG),
+    Column("steps", JSON, nullable=False),
+    CheckConstraint("type IN ('access', 'erasure')", name="request_type_known"),
+    CheckConstraint("status IN ('pending', 'in_progress', 'completed', 'cancelled')", name="request_status_known"),
+    Index("privacy_request_by_subject", "subject_ref", "received_at"),
+)
+
+tombstone = Table(
+    "tombstone",
+    metadata,
+    Column("subject_ref", LargeBinary(16), ForeignKey("subject.subject_ref"), primary_key=True),
+    Column("seq", _BIG, nullable=False),
+    Column("erased_at", _BIG, nullable=False),
+    Column("rebuilt_at", _BIG),
+)
+"""Who was erased, and whether every model has been fitted anew since; `seq` is the ledger's head at that moment."""
+
+idempotent_answer = Table(
+    "idempotent_answer",
+    metadata,
+    Column("caller", LargeBinary(32), primary_key=True),
+    Column("key_hash", LargeBinary(32), primary_key=True),
+    Column("request_hash", LargeBinary(32), nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("created_at", _BIG, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""What a request with an Idempotency-Key was answered; `caller` is a pseudonym of this table's own."""
+
+ledger_checkpoint = Table(
+    "ledger_checkpoint",
+    metadata,
+    Column("seq", _BIG, primary_key=True, autoincrement=False),
+    Column("head_hash", LargeBinary(32), nullable=False),
+    Column("taken_at", _BIG, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("signature", LargeBinary(64), nullable=False),
+)
+"""Copies of the signed checkpoints; those that count lie outside the database."""
+
+decisions = MetaData()
+
+served_decision = Table(
+    "served_decision",
+    decisions,
+    Column("decision_id", LargeBinary(16), primary_key=True),
+    Column("subject_ref", LargeBinary(16)),
+    Column("at", _BIG, nullable=False),
+    Column("surface", Text, nullable=False),
+    Column("basis", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("purposes", Text, nullable=False),
+    Column("consent_epoch", _BIG),
+    Column("consent_seq", _BIG),
+    Column("notice_version", Integer),
+    Column("model_version", Text),
+    Column("catalogue_version", _BIG),
+    Column("items", JSON, nullable=False),
+    Column("facts", JSON, nullable=False),
+    Index("served_decision_by_subject", "subject_ref", "at"),
+    Index("served_decision_by_time", "at"),
+)
+"""What was shown and on what ground, for 90 days: with SQLite in a file of its own, else beside the other tables."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from considerate.errors import ConfigError
 from considerate.evaluation.preparation import Prepared
 from considerate.evaluation.report import Figure, metrics_to_log
 from considerate.interactions.reading import peak_mb
@@ -61,6 +62,15 @@ class Trained:
     version: RegisteredVersion | None
     figures: tuple[Figure, ...]
     facts: Mapping[str, Any]
+
+
+def refuse_earlier(seq: int | None, *, promote: bool) -> None:
+    """Raise where a fit as of an earlier position is to be promoted at once: who withdrew after it would be served."""
+    if promote and seq is not None:
+        raise ConfigError(
+            f"--as-of-seq {seq} with --promote: who withdrew after that position would be in the model that is served; "
+            "leave out --as-of-seq, or use --register to keep the fit without serving it"
+        )
 
 
 def refuse_unproved_consent(prepared: Prepared) -> None:

@@ -168,4 +168,8 @@ def append_only_triggers(table: str, dialect: str) -> list[str]:
         f"$$ BEGIN RAISE EXCEPTION '{message}'; END $$",
         f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table} "
         f"FOR EACH STATEMENT EXECUTE FUNCTION {table}_refuse()",
+        f"CREATE FUNCTION {table}_at_end() RETURNS trigger LANGUAGE plpgsql AS "  # noqa: S608 - our own name
+        f"$$ BEGIN IF NEW.seq <> (SELECT coalesce(max(seq), 0) + 1 FROM {table}) "
+        f"THEN RAISE EXCEPTION '{message}'; END IF; RETURN NEW; END $$",
+        f"CREATE TRIGGER {table}_only_at_end BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION {table}_at_end()",
     ]

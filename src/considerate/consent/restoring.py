@@ -1,0 +1,120 @@
+"""After an older backup: going on although what the ledger knew since then is lost.
+
+What is lost may have been withdrawals, of anybody. So nobody's yes outlives the loss: every customer is asked again.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, delete, select
+
+from considerate.consent.decision import ConsentState
+from considerate.consent.events import ConsentEvent
+from considerate.consent.ledger import append_many, head, verify
+from considerate.consent.notices import NoticeShown
+from considerate.consent.purposes import Purpose
+from considerate.consent.signed_heads import Checkpoint, read_checkpoint, signed_files
+from considerate.errors import ConsentError
+from considerate.store.engine import writing
+from considerate.store.keys import Keys
+from considerate.store.statements import chunks
+from considerate.store.tables import consent_current, consent_event, ledger_checkpoint, subject
+
+SET_ASIDE = "set-aside"
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What accepting a loss did; counts only.
+
+    Attributes
+    ----------
+    checkpoints
+        Positions of the checkpoints set aside, each of a history that is no longer there.
+    invalidated
+        Consents that were given and now have to be given again.
+    """
+
+    checkpoints: tuple[int, ...]
+    invalidated: int
+
+
+def accept_loss(engine: Engine, keys: Keys, folder: Path, *, at: datetime) -> Loss:
+    """End every consent that is given, and set aside the checkpoints that this ledger contradicts.
+
+    Nothing is done where the ledger agrees with every checkpoint. After a crash,
+    a second call ends what the first began.
+
+    Parameters
+    ----------
+    engine
+        The store, writable, restored and with its tombstones replayed.
+    keys
+        Of this installation.
+    folder
+        Where the checkpoints lie; those set aside move into `set-aside` within it.
+    at
+        Now.
+
+    Raises
+    ------
+    ConsentError
+        The chain itself does not hold: that is no loss, and no backup of this ledger.
+    """
+    with writing(engine) as conn:
+        bad = verify(conn)
+        # A position behind the end is what a loss looks like.
+        if bad is not None and bad <= head(conn).seq:
+            raise ConsentError(
+                f"ledger position {bad}: not what was once appended, so this is no loss but a change; restore a backup "
+                "of which considerate ledger verify finds no such position"
+            )
+        lost = [(path, checkpoint) for path, checkpoint in _checkpoints(folder) if not _agrees(conn, checkpoint)]
+        if not lost:
+            return Loss((), 0)
+        # Consents first: until the files have moved nothing starts, so no crash leaves a yes that outlived the loss.
+        events = _ends(conn, at)
+        append_many(conn, keys, events, at=at)
+        positions = sorted({checkpoint.seq for _, checkpoint in lost})
+        for part in chunks(positions):
+            conn.execute(delete(ledger_checkpoint).where(ledger_checkpoint.c.seq.in_(part)))
+    _set_aside([path for path, _ in lost], folder / SET_ASIDE / at.strftime("%Y%m%dT%H%M%SZ"))
+    return Loss(tuple(positions), len(events))
+
+
+def _checkpoints(folder: Path) -> list[tuple[Path, Checkpoint]]:
+    return [(path, read_checkpoint(path)) for path in signed_files(folder)]
+
+
+def _agrees(conn: Connection, checkpoint: Checkpoint) -> bool:
+    found = conn.execute(select(consent_event.c.hash).where(consent_event.c.seq == checkpoint.seq)).scalar()
+    return bool(found == checkpoint.head.hash)
+
+
+def _ends(conn: Connection, at: datetime) -> list[ConsentEvent]:
+    event = consent_event.c
+    query = (
+        select(event.subject_ref, event.purpose_id, event.notice_id, event.notice_version, event.locale)
+        .join_from(consent_current, consent_event, consent_current.c.seq == event.seq)
+        .join(subject, subject.c.subject_ref == event.subject_ref)
+        .where(consent_current.c.state == ConsentState.GIVEN.value, subject.c.state == "active")
+        .order_by(event.seq)
+    )
+    return [
+        ConsentEvent(
+            ref, Purpose(purpose), ConsentState.INVALIDATED, NoticeShown(*shown), at, method="admin", actor="operator"
+        )
+        for ref, purpose, *shown in conn.execute(query)
+    ]
+
+
+def _set_aside(paths: Sequence[Path], folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in paths:
+            os.replace(path, folder / path.name)
+    except OSError as error:
+        raise ConsentError(f"{folder}: cannot be written: {error.strerror}; check the folder's permissions") from error

@@ -1,0 +1,126 @@
+"""Promises about time: what the consent check costs, and that no answer's time tells who is asking."""
+
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import httpx
+from scipy.stats import ks_2samp
+from tests.report.rows import Outcome, outcome, row, within
+from tests.report.shop import ROOT, Shop, free_port
+from tests.report.two_ways import UNCHECKED
+
+from considerate.consent.purposes import Purpose
+from considerate.settings.environment import child_environment
+
+P = Purpose.PERSONALISE_ONSITE
+MEDIAN_SECONDS, P99_SECONDS = 0.001, 0.005
+"""What the consent check may add to an answer."""
+LEAST_P = 0.01
+"""Below this, two samples of times do not come from one distribution."""
+PATH = "/v1/me/recommendations"
+
+
+@row(
+    "check",
+    "the consent check adds at most 1 ms to an answer at the median, 5 ms at p99: one route with and without it",
+)
+def check(shop: Shop, quick: bool) -> Outcome:
+    customer = "row-check"
+    shop.know(customer, P)
+    shop.buy(customer, ["milk"])
+    ways = {"with": shop.token(customer), "without": {**shop.token(customer), UNCHECKED: "1"}}
+    with one_worker(shop) as client:
+        seconds, personal = interleaved(client, ways, 40 if quick else 5_000)
+    middle, high = ({way: at(times) for way, times in seconds.items()} for at in (statistics.median, p99))
+    held = [personal]
+    if not quick:
+        held += [middle["with"] - middle["without"] <= MEDIAN_SECONDS, high["with"] - high["without"] <= P99_SECONDS]
+    told = [
+        f"{name} {_ms(of['with'])} with, {_ms(of['without'])} without: {_ms(of['with'] - of['without'])}"
+        for name, of in (("median", middle), ("p99", high))
+    ]
+    came = outcome(held, "; ".join(told))
+    return Outcome(2 * len(seconds["with"]), came.violations, came.note)
+
+
+@row("36 time", "nor does the time of an answer tell unknown, minor and silent customers apart", quick="never")
+def same_time(shop: Shop, quick: bool) -> Outcome:
+    people = {kind: f"row-36-time-{kind}" for kind in ("unknown", "minor", "silent")}
+    shop.know(people["minor"], age_band="13_15")
+    shop.know(people["silent"], age_band="unknown")
+    for kind in ("minor", "silent"):
+        shop.buy(people[kind], ["milk", "bread"])
+    held, notes = [], []
+    with one_worker(shop) as client:
+        for path in (PATH, "/v1/me/receipts/00000000-0000-4000-8000-000000000007"):
+            callers = {kind: shop.token(customer) for kind, customer in people.items()}
+            seconds, _ = interleaved(client, callers, 50 if quick else 500, path=path)
+            for kind in ("minor", "silent"):
+                alike = float(ks_2samp(seconds["unknown"], seconds[kind]).pvalue)
+                held.append(quick or alike > LEAST_P)
+                notes.append(f"{kind} {alike:.2g}")
+    return outcome(held, f"p against unknown: {', '.join(notes)}")
+
+
+@contextmanager
+def one_worker(shop: Shop) -> Iterator[httpx.Client]:
+    """Start one worker more that answers with and without the look-up; give a client that keeps its connection."""
+    port = free_port()
+    run_file = shop.home / "run" / str(shop.port) / "service.json"
+    environment = child_environment({"CONSIDERATE_HOME": str(shop.home), "OPENBLAS_NUM_THREADS": "1"})
+    command = [sys.executable, "-W", "ignore", "-m", "tests.report.two_ways", str(run_file), str(port)]
+    with shop.log.open("ab") as stream:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=stream, stderr=stream)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+            if not within(60, lambda: _answers(client)):
+                raise RuntimeError("the worker that answers in two ways does not start")
+            yield client
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+
+
+def interleaved(
+    client: httpx.Client, ways: Mapping[str, Mapping[str, str]], calls: int, *, path: str = PATH
+) -> tuple[dict[str, list[float]], bool]:
+    """Call in each way `calls` times, in an order of chance, so that what else the machine does hits all alike.
+
+    Returns
+    -------
+        Seconds of each call by way, and whether every answer was a personal list.
+    """
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    order, chance, personal = list(ways), random.Random(1), True
+    for number in range(-20, calls):  # the first few warm up
+        chance.shuffle(order)
+        for way in order:
+            started = time.perf_counter()
+            answer = client.get(path, headers=dict(ways[way]))
+            took = time.perf_counter() - started
+            personal = personal and answer.json().get("basis") == "personalised"
+            if number >= 0:
+                seconds[way].append(took)
+    return seconds, personal
+
+
+def p99(seconds: Sequence[float]) -> float:
+    """Give what ninety-nine in a hundred stay below."""
+    return statistics.quantiles(seconds, n=100)[98]
+
+
+def _answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/readyz").status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _ms(seconds: float) -> str:
+    return f"{1000 * seconds:.2f} ms"
