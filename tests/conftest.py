@@ -1,5 +1,6 @@
 """What holds for every test: where it may write, whom it may call, and which data sets it needs."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -43,8 +44,15 @@ def _keep_files_in_memory(config: pytest.Config) -> None:
     config.add_cleanup(partial(shutil.rmtree, os.environ["TMPDIR"], ignore_errors=True))
 
 
+def pytest_collection_finish() -> None:
+    """Let the collector of garbage leave alone what thousands of tests are made of."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_unconfigure() -> None:
     """Leave nothing behind."""
+    gc.unfreeze()
     shutil.rmtree(os.environ["CONSIDERATE_HOME"], ignore_errors=True)
 
 

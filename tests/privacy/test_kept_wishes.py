@@ -9,6 +9,11 @@ import pytest
 from sqlalchemy import Engine, select, update
 from tests.privacy.known_people import ANNA, AT, BEN
 
+from considerate.consent.decision import ConsentState, Policy
+from considerate.consent.ledger import grant
+from considerate.consent.notices import current_notice
+from considerate.consent.projection import read_current
+from considerate.consent.purposes import Purpose
 from considerate.errors import StoreError
 from considerate.privacy.erasure import erase_customer
 from considerate.privacy.installation import Installation
@@ -78,11 +83,11 @@ def test_what_a_backup_took_back_is_refused_until_it_is_in_force_again(
         pytest.raises(StoreError, match=r"1 objections, .* are not in this database: .*: considerate rights replay"),
     ):
         refuse_unapplied_wishes(conn, read_wishes(place.home))
-    assert replay_wishes(place.transaction, place.home) == 1
+    assert replay_wishes(place.transaction, place.keys, place.home, at=AT) == 1
     again = state(engine, ref)
     assert (again.objected_at if right == "objection" else again.restricted_at) == AT
     assert again.consent_epoch > epoch
-    assert (forgotten(engine, place.home), replay_wishes(place.transaction, place.home)) == (0, 0)
+    assert (forgotten(engine, place.home), replay_wishes(place.transaction, place.keys, place.home, at=AT)) == (0, 0)
     # What she does after that is later than all that the file says.
     said(place, ref, right, on=False)
     assert forgotten(engine, place.home) == 0
@@ -171,6 +176,7 @@ def test_of_the_erased_and_of_strangers_nothing_is_missing(
 def test_a_minor_stays_one(place: Installation, engine: Engine, people: dict[str, bytes]) -> None:
     ref, backup = people[BEN], Backup(engine, people[BEN])
     with place.transaction() as conn:
+        grant(conn, place.keys, ref, Purpose.TRAIN_MODELS, notice=current_notice(), at=AT, policy=Policy())
         ensure_subjects(conn, place.keys, [BEN], age_bands={BEN: "13_15"}, at=AT)
     with reading(engine) as conn:
         assert keep_minors(conn, place.home, at=AT, among=[people[ANNA]]) == 0
@@ -178,9 +184,12 @@ def test_a_minor_stays_one(place: Installation, engine: Engine, people: dict[str
         assert keep_minors(conn, place.home, at=AT + timedelta(days=1)) == 0
     backup.restore()
     assert forgotten(engine, place.home) == 1
-    assert replay_wishes(place.transaction, place.home) == 1
+    assert replay_wishes(place.transaction, place.keys, place.home, at=AT) == 1
     assert state(engine, ref).age_band == "16_17"
-    # Her birthday, by the shop's next load.
+    with reading(engine) as conn:
+        # Or it would be in force again on his eighteenth birthday.
+        assert read_current(conn, ref)[Purpose.TRAIN_MODELS].state is ConsentState.INVALIDATED
+    # His birthday, by the shop's next load.
     with place.transaction() as conn:
         ensure_subjects(conn, place.keys, [BEN], age_bands={BEN: "adult"}, at=AT)
     assert forgotten(engine, place.home) == 0

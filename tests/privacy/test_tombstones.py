@@ -1,5 +1,6 @@
 """Tombstones beside the database: durable, whole, and stronger than a backup."""
 
+import errno
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,22 @@ def test_a_tombstone_is_kept_once_and_names_nobody(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (home / FILE).read_text().splitlines()]
     assert {tuple(line) for line in lines} == {("subject_ref", "seq", "erased_at")}
     assert (home / FILE).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_line_that_the_disk_did_not_take_does_not_pass_for_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_outside(tmp_path, [stone(1)])
+
+    def refuse(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("considerate.privacy.journal.os.fsync", refuse)
+        with pytest.raises(StoreError, match=r"cannot be written: Input/output error; check the disk"):
+            keep_outside(tmp_path, [stone(2)])
+    assert read_outside(tmp_path) == [stone(1)]
+    assert keep_outside(tmp_path, [stone(2)]) == 1
 
 
 def test_a_line_torn_by_a_crash_is_no_tombstone_and_spoils_no_other(tmp_path: Path) -> None:

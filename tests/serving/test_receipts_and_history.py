@@ -54,9 +54,11 @@ def test_the_same_receipt_is_the_same_bytes(world: "World") -> None:
 
 def test_no_receipt_of_an_event_that_was_changed_is_signed(world: "World", caplog: pytest.LogCaptureFixture) -> None:
     path = f"/v1/me/receipts/{give(world, 'ann')['receipt_id']}"
-    with behind_the_triggers(open_store(world.url, create=False)) as conn:
+    engine = open_store(world.url, create=False)
+    with behind_the_triggers(engine) as conn:
         conn.execute(update(consent_event).values(state="withdrawn"))
         conn.commit()
+    engine.dispose()
     answer = world.client()("GET", path, headers=world.token("ann"))
     assert (answer.status_code, answer.json()["type"]) == (503, "urn:considerate:problem:ledger-unsound")
     assert "no receipt is signed: ledger position 1: not what was once appended" in caplog.text

@@ -74,7 +74,7 @@ def replay(*, config: Config = SERVICE_TOML) -> None:
 
     with _installed(_settings(config)) as (place, engine):
         again, done = replay_tombstones(engine, place, at=_now())
-        wishes = replay_wishes(place.transaction, place.home)
+        wishes = replay_wishes(place.transaction, place.keys, place.home, at=_now())
     print(f"{again} customers erased once more" if again else "nobody who was erased is in this database")
     if wishes:
         print(f"{wishes} objections, restrictions and ages of minors in force again")

@@ -7,8 +7,10 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from io import FileIO
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -74,7 +76,7 @@ class Journal(Generic[Line]):
         try:
             home.mkdir(parents=True, exist_ok=True)
             fresh = not path.exists()
-            with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+b") as file:
+            with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+b", buffering=0) as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 content = file.read()
                 whole = _whole(content)
@@ -82,9 +84,14 @@ class Journal(Generic[Line]):
                     # A line without an end was being written at a crash, and was never acknowledged.
                     file.truncate(len(whole))
                 new = choose(self._parse(whole, path))
-                file.write(b"".join(self._text(line) for line in new))
-                file.flush()
-                os.fsync(file.fileno())
+                try:
+                    _write(file, b"".join(self._text(line) for line in new))
+                    os.fsync(file.fileno())
+                except OSError:
+                    # What may not be on the disk is not acknowledged, so nobody may find it here and take it for known.
+                    with suppress(OSError):
+                        file.truncate(len(whole))
+                    raise
             if fresh:
                 _sync_folder(home)
         except OSError as error:
@@ -113,6 +120,12 @@ class Journal(Generic[Line]):
 def _read(journal: Journal[Any], path: Path, _stamp: tuple[int, ...]) -> tuple[Any, ...]:
     # The stamp is older than what is read, so a line that came in between is read once more, never missed.
     return journal._parse(_whole(path.read_bytes()), path)
+
+
+def _write(file: FileIO, text: bytes) -> None:
+    left = memoryview(text)
+    while left:
+        left = left[file.write(left) :]
 
 
 def _whole(content: bytes) -> bytes:

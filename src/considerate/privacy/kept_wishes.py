@@ -17,9 +17,11 @@ from typing import Any, Literal, get_args
 
 from sqlalchemy import Connection, Row, select, update
 
+from considerate.consent.minors import end_grants_of_minors
 from considerate.errors import StoreError
 from considerate.privacy.journal import Journal, subject_ref_of
 from considerate.store.engine import require_writing
+from considerate.store.keys import Keys
 from considerate.store.statements import chunks
 from considerate.store.subjects import MINOR_BANDS
 from considerate.store.tables import subject
@@ -186,8 +188,12 @@ def refuse_unapplied_wishes(conn: Connection, wishes: Sequence[KeptWish]) -> Non
         )
 
 
-def replay_wishes(transaction: Callable[[], AbstractContextManager[Connection]], home: Path) -> int:
+def replay_wishes(
+    transaction: Callable[[], AbstractContextManager[Connection]], keys: Keys, home: Path, *, at: datetime
+) -> int:
     """Put in force again what an older backup has forgotten, and lift nothing; give how many.
+
+    Consents of those who turn out to be minors end with it, at `at`.
 
     Raises
     ------
@@ -199,6 +205,7 @@ def replay_wishes(transaction: Callable[[], AbstractContextManager[Connection]],
         forgotten = unapplied_wishes(conn, wishes)
         for wish in forgotten:
             _put_in_force(conn, wish)
+        end_grants_of_minors(conn, keys, [wish.subject_ref for wish in forgotten if wish.kind == "minor"], at=at)
     return len(forgotten)
 
 

@@ -68,6 +68,7 @@ class Api(FastAPI):
                     if status.startswith(("4", "5")) and JSON in answer["content"]:
                         answer["content"] = {MEDIA_TYPE: answer["content"][JSON]}
                 refused = operation["responses"].setdefault("400", {"description": "", "content": {}})
+                refused["content"] = dict(refused["content"])
                 if "text/plain" not in refused["content"]:
                     refused["description"] = f"{refused['description']} {_HEAD_TOO_LARGE}".strip()
                     refused["content"]["text/plain"] = {"schema": {"type": "string"}}
@@ -99,7 +100,9 @@ def create_app(resources: Resources) -> FastAPI:
     add_repeated_answers(app)
 
     def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-        return {status: {"model": ProblemDocument, "description": _ANSWERS[status]} for status in statuses}
+        # Named, and not given as a model: FastAPI would build a model of its own for each status of each route.
+        named = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{ProblemDocument.__name__}"}}}
+        return {status: {"content": named, "description": _ANSWERS[status]} for status in statuses}
 
     app.include_router(recommendation_routes(resources), responses=problems(401, 403, 422, 429, 503))
     app.include_router(consent_routes(resources), responses=problems(400, 401, 403, 408, 409, 413, 422, 429, 503))

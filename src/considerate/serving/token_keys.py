@@ -30,12 +30,10 @@ class Keys(Protocol):
         """Whether there is any: until then, nobody who signs with them is believed."""
 
 
-class FileKeys:
-    """A JWKS file, read at the first `refresh` and again when it changes."""
+class _HeldKeys:
+    """Keys as they were last read."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._stamp: tuple[int, int] | None = None
+    def __init__(self) -> None:
         self._keys: dict[str, jwt.PyJWK] = {}
 
     def find(self, kid: str) -> jwt.PyJWK | None:
@@ -46,6 +44,15 @@ class FileKeys:
     def known(self) -> bool:
         """Whether there is any."""
         return bool(self._keys)
+
+
+class FileKeys(_HeldKeys):
+    """A JWKS file, read at the first `refresh` and again when it changes."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+        self._stamp: tuple[int, int] | None = None
 
     def refresh(self) -> None:
         """Read the file if it changed since.
@@ -79,21 +86,12 @@ class _StayThere(urllib.request.HTTPRedirectHandler):
 _NO_REDIRECTS = urllib.request.build_opener(_StayThere)
 
 
-class UrlKeys:
+class UrlKeys(_HeldKeys):
     """A JWKS behind https, fetched at start and then in the background, never because of a request."""
 
     def __init__(self, url: str) -> None:
+        super().__init__()
         self._url = url
-        self._keys: dict[str, jwt.PyJWK] = {}
-
-    def find(self, kid: str) -> jwt.PyJWK | None:
-        """Give the key, or None."""
-        return self._keys.get(kid)
-
-    @property
-    def known(self) -> bool:
-        """Whether there is any."""
-        return bool(self._keys)
 
     def refresh(self) -> None:
         """Fetch the keys.

@@ -149,12 +149,6 @@ def _connection_class() -> Any:
         seconds: float | None = None
         deadline: float | None = None
 
-        def __del__(self, *given: Any) -> None:
-            # SQLAlchemy forgets, and does not close, a connection whose very first statement fails.
-            if self.seconds is not None:
-                self.pgconn.finish()
-            super().__del__(*given)
-
         def begin_counting(self) -> None:
             """Let the time of the transaction run from now on."""
             self.deadline = None if self.seconds is None else monotonic() + self.seconds
