@@ -265,3 +265,13 @@ def test_a_statement_that_the_schema_refuses_is_a_store_error(engine: Engine) ->
     named = {"sqlite": "no such table", "postgresql": "UndefinedTable 42P01"}[engine.dialect.name]
     with pytest.raises(StoreError, match=f"the database refuses: {named}"), reading(engine) as conn:
         conn.execute(text("SELECT * FROM nowhere"))
+
+
+def test_an_engine_that_was_disposed_keeps_no_connection(store_file: Path) -> None:
+    engine = open_store(f"sqlite:///{store_file}", create=False)
+    engine.dispose()
+    with reading(engine) as conn:
+        raw: Any = conn.connection.driver_connection
+    # Its pool is a new one since, and nobody disposes of that.
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        raw.execute("SELECT 1")

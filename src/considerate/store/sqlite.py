@@ -91,21 +91,19 @@ def sqlite_engine(path: Path, *, read_only: bool = False, busy_timeout_ms: int =
 
 
 def close_what_outlives_its_engine(engine: Engine) -> None:
-    """Close connections that were in use while their engine was disposed, when they are given back."""
-    disposals = [0]
+    """Let an engine that was disposed keep no connection: one that comes back then is closed, not kept for later."""
+    disposed = False
 
     @event.listens_for(engine, "engine_disposed")
     def _disposed(_: Engine) -> None:
-        disposals[0] += 1
-
-    @event.listens_for(engine, "connect")
-    def _connected(_: DBAPIConnection, record: ConnectionPoolEntry) -> None:
-        record.info["disposals"] = disposals[0]
+        nonlocal disposed
+        disposed = True
 
     @event.listens_for(engine, "checkin")
     def _given_back(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
-        # `dispose` closes idle connections alone; what another thread still used would stay open in the old pool.
-        if record.info.get("disposals") != disposals[0]:
+        # `dispose` closes idle connections alone. What another thread still used, or opens a moment later, would lie
+        # in a pool that nobody disposes of any more.
+        if disposed:
             record.close()
 
 
