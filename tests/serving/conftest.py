@@ -311,7 +311,7 @@ def set_up(home: Path, *, unknown_age: str, url: str | None = None) -> World:
         url,
         home / "keys",
         # A server that shares a busy machine with other tests may take its time; tests/store holds the bound itself.
-        read_timeout_ms=100 if url.startswith("sqlite") else 500,
+        read_timeout_ms=100 if url.startswith("sqlite") else 5_000,
         write_timeout_ms=2_000,
         on_history_read=metrics.history_reads.inc,
         events_for=timedelta(days=config.retention.events_days),

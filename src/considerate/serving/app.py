@@ -39,7 +39,7 @@ _ANSWERS: dict[int, str] = {
     422: "The request breaks a rule; the rule is named, what was sent is not repeated.",
     404: "There is nothing of this id that the caller may know of.",
     408: "The body did not arrive in time; nothing was done.",
-    503: "The store cannot take this now and nothing was written; or, as `not-in-time`, it may have been done or not.",
+    503: "The store did not answer, or this service did not in time (`not-in-time`): it may have been done or not.",
 }
 
 

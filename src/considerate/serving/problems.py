@@ -76,11 +76,11 @@ def forbidden_scope(scope: str) -> Problem:
 
 
 def store_busy() -> Problem:
-    """Say that nothing was written."""
+    """Say that the store did not answer; a commit that no answer came to may stand all the same."""
     return Problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "store-unavailable",
-        "The store cannot take this now; nothing was written. Send it again.",
+        "The store cannot take this now. Send it again, with the same Idempotency-Key: then nothing is done twice.",
         {"Retry-After": "1"},
     )
 
