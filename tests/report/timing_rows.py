@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import httpx
 from scipy.stats import ks_2samp
+from tests.report.rights_rows import asked
 from tests.report.rows import Outcome, outcome, row, within
 from tests.report.shop import ROOT, Shop, free_port
 from tests.report.two_ways import UNCHECKED
@@ -24,6 +25,9 @@ MEDIAN_SECONDS, P99_SECONDS = 0.001, 0.005
 LEAST_P = 0.01
 """Below this, two samples of times do not come from one distribution."""
 PATH = "/v1/me/recommendations"
+NO_ID = "00000000-0000-4000-8000-000000000007"
+SAME_TIME = (PATH, f"/v1/me/receipts/{NO_ID}", f"/v1/me/privacy-requests/{NO_ID}", "/v1/me/preferences")
+"""Routes whose answer is one for all of them: lists, somebody else's id, and what nobody has stated."""
 
 
 @row(
@@ -49,23 +53,36 @@ def check(shop: Shop, quick: bool) -> Outcome:
     return Outcome(2 * len(seconds["with"]), came.violations, came.note)
 
 
-@row("36 time", "nor does the time of an answer tell unknown, minor and silent customers apart", quick="never")
+@row("36 time", "nor does the time of an answer tell unknown, erased, minor and silent customers apart", quick="never")
 def same_time(shop: Shop, quick: bool) -> Outcome:
-    people = {kind: f"row-36-time-{kind}" for kind in ("unknown", "minor", "silent")}
+    people = {kind: f"row-36-time-{kind}" for kind in ("unknown", "erased", "minor", "silent")}
+    shop.know(people["erased"])
     shop.know(people["minor"], age_band="13_15")
     shop.know(people["silent"], age_band="unknown")
-    for kind in ("minor", "silent"):
+    for kind in ("erased", "minor", "silent"):
         shop.buy(people[kind], ["milk", "bread"])
+    asked(shop, people["erased"], "erasure")
     held, notes = [], []
     with one_worker(shop) as client:
-        for path in (PATH, "/v1/me/receipts/00000000-0000-4000-8000-000000000007"):
+        for path in SAME_TIME:
             callers = {kind: shop.token(customer) for kind, customer in people.items()}
-            seconds, _ = interleaved(client, callers, 50 if quick else 500, path=path)
-            for kind in ("minor", "silent"):
-                alike = float(ks_2samp(seconds["unknown"], seconds[kind]).pvalue)
-                held.append(quick or alike > LEAST_P)
-                notes.append(f"{kind} {alike:.2g}")
-    return outcome(held, f"p against unknown: {', '.join(notes)}")
+            alike = likeness(client, callers, path)
+            if min(alike.values()) <= LEAST_P:
+                # One in a hundred comparisons falls below by chance alone; what tells people apart does so again.
+                again = likeness(client, callers, path)
+                alike = {kind: max(p, again[kind]) for kind, p in alike.items()}
+            held += [p > LEAST_P for p in alike.values()]
+            notes.append(f"{path.split('/')[3]} {', '.join(f'{kind} {p:.2g}' for kind, p in alike.items())}")
+    return outcome(held, f"p against unknown: {'; '.join(notes)}")
+
+
+def likeness(client: httpx.Client, callers: Mapping[str, Mapping[str, str]], path: str) -> dict[str, float]:
+    """Give by kind of caller how probable times as far from those of an unknown one are where there is no difference.
+
+    The test is that of Kolmogorov and Smirnov for two samples, of 500 calls each.
+    """
+    seconds, _ = interleaved(client, callers, 500, path=path)
+    return {kind: float(ks_2samp(seconds["unknown"], seconds[kind]).pvalue) for kind in callers if kind != "unknown"}
 
 
 @contextmanager

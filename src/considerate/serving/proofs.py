@@ -20,7 +20,7 @@ from considerate.serving.schemas_receipts import HistoryEntry
 from considerate.settings.service import ServiceConfig
 from considerate.store.keys import Keys, unseal
 from considerate.store.signing import SigningKey, load_signing_key
-from considerate.store.subjects import MINOR_BANDS, find_subject, subject_keys
+from considerate.store.subjects import MINOR_BANDS, find_subject, reference_of, subject_keys
 from considerate.store.tables import consent_event, consent_evidence, from_micros
 
 
@@ -65,8 +65,7 @@ class Proofs:
             The event is not as it was recorded: nothing is signed.
         """
         with self._store.reading() as (conn, keys):
-            who = find_subject(conn, keys.lookup(customer_id))
-            row = None if who is None else find_row(conn, who.subject_ref, receipt_id.bytes)
+            row = find_row(conn, reference_of(conn, keys.lookup(customer_id)), receipt_id.bytes)
             if row is None:
                 return None
             days = self._config.retention.events_days
@@ -76,19 +75,17 @@ class Proofs:
     def history(self, customer_id: str, *, limit: int, before: int | None) -> list[HistoryEntry]:
         """Give at most `limit` of her ledger events, newest first; of those before position `before` if given."""
         with self._store.reading() as (conn, keys):
-            who = find_subject(conn, keys.lookup(customer_id))
-            if who is None:
-                return []
+            ref = reference_of(conn, keys.lookup(customer_id))
             event = consent_event.c
             query = (
                 select(consent_event, consent_evidence.c.sealed)
                 .join_from(consent_event, consent_evidence, isouter=True)
-                .where(event.subject_ref == who.subject_ref)
+                .where(event.subject_ref == ref)
                 .order_by(event.seq.desc())
                 .limit(limit)
             )
             rows = conn.execute(query if before is None else query.where(event.seq < before)).mappings().all()
-            key = subject_keys(conn, keys, [who.subject_ref]).get(who.subject_ref)
+            key = subject_keys(conn, keys, [ref]).get(ref)
         return [_entry(row, key) for row in rows]
 
     def take_in(

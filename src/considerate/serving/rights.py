@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from considerate.errors import StoreError
-from considerate.privacy.erasure import erase_customer, finish_erasure, rebuilt_by
+from considerate.privacy.erasure import erase_customer, finish_erasure
 from considerate.privacy.exports import fetched_until, read_export, remove_export
 from considerate.privacy.installation import Installation, decisions_beside
 from considerate.privacy.kept_wishes import exercise_outside, keep_wishes
@@ -30,8 +30,9 @@ from considerate.privacy.requests import (
     note_step,
     open_request,
 )
+from considerate.privacy.tombstones import rebuilt_by
 from considerate.store.keys import Keys
-from considerate.store.subjects import Subject, ensure_subjects, find_subject
+from considerate.store.subjects import ensure_subjects, find_subject, reference_of
 from considerate.store.wishes import (
     Exclusion,
     ExclusionReason,
@@ -129,8 +130,7 @@ class Rights:
     def preferences(self, customer_id: str) -> tuple[Preference, ...]:
         """Give what she stated."""
         with self._store.reading() as (conn, keys):
-            known = find_subject(conn, keys.lookup(customer_id))
-            return () if known is None else read_preferences(conn, known.subject_ref)
+            return read_preferences(conn, reference_of(conn, keys.lookup(customer_id)))
 
     def state_preferences(self, customer_id: str, stated: Sequence[Preference], *, at: datetime) -> None:
         """Put what she states now in the place of what she stated before."""
@@ -145,8 +145,7 @@ class Rights:
     def exclusions(self, customer_id: str) -> list[Exclusion]:
         """Give the purchases she excluded."""
         with self._store.reading() as (conn, keys):
-            known = find_subject(conn, keys.lookup(customer_id))
-            return [] if known is None else read_exclusions(conn, known.subject_ref)
+            return read_exclusions(conn, reference_of(conn, keys.lookup(customer_id)))
 
     def exclude(self, customer_id: str, order_line: str, reason: ExclusionReason, *, at: datetime) -> Exclusion | None:
         """Let one of her purchases count for nothing; None where it is not hers."""
@@ -157,8 +156,7 @@ class Rights:
     def include(self, customer_id: str, order_line: str) -> bool:
         """Let it count again; False where it is not hers."""
         with self._store.writing() as (conn, keys):
-            known = find_subject(conn, keys.lookup(customer_id))
-            return known is not None and include_line(conn, known.subject_ref, order_line)
+            return include_line(conn, reference_of(conn, keys.lookup(customer_id)), order_line)
 
     def ask_access(self, customer_id: str, *, at: datetime) -> Asked:
         """Ask for a copy of everything, of a customer of whom nothing is known too: then it says so."""
@@ -193,14 +191,13 @@ class Rights:
     def asked(self, customer_id: str, request_id: UUID, *, at: datetime) -> Asked | None:
         """Find one of her requests; None for one of somebody else's, and for one that never was."""
         with self._store.reading() as (conn, keys):
-            known = find_subject(conn, keys.lookup(customer_id))
-            if known is None:
-                # Nobody of this id is known: her erasure, if she asked for one, is done, and nothing is left of it.
-                if request_id.bytes != erasure_id(keys, customer_id):
-                    return None
-                return Asked(request_id, "erasure", "completed")
-            request = _own(conn, known, request_id)
-            return None if request is None else _asked(request)
+            lookup = keys.lookup(customer_id)
+            request = _own(conn, reference_of(conn, lookup), request_id)
+            if request is not None:
+                return _asked(request)
+            # Where nobody of this id is known, her erasure is done if she asked for one, and nothing is left of it.
+            erased = request_id.bytes == erasure_id(keys, customer_id) and find_subject(conn, lookup) is None
+            return Asked(request_id, "erasure", "completed") if erased else None
 
     def cancel(self, customer_id: str, request_id: UUID, *, at: datetime) -> bool | None:
         """Take a pending request back; False where it is pending no longer, None where it is not hers."""
@@ -213,8 +210,7 @@ class Rights:
         """Give a finished export, once; None where there is none of hers to fetch, or no longer."""
         # Nobody else fetches it meanwhile, and it goes only once the store has taken down that she has it.
         with self._store.writing() as (conn, keys):
-            known = find_subject(conn, keys.lookup(customer_id))
-            request = None if known is None else _own(conn, known, request_id)
+            request = _own(conn, reference_of(conn, keys.lookup(customer_id)), request_id)
             until = None if request is None else fetched_until(request)
             if request is None or until is None or at >= until:
                 return None
@@ -244,9 +240,9 @@ def _finish(place: Installation, subject_ref: bytes, at: datetime) -> bool:
     return True
 
 
-def _own(conn: Connection, known: Subject, request_id: UUID) -> PrivacyRequest | None:
+def _own(conn: Connection, subject_ref: bytes, request_id: UUID) -> PrivacyRequest | None:
     request = find_request(conn, request_id.bytes)
-    return request if request is not None and request.subject_ref == known.subject_ref else None
+    return request if request is not None and request.subject_ref == subject_ref else None
 
 
 def _asked(request: PrivacyRequest) -> Asked:
