@@ -1,9 +1,12 @@
 """`considerate rights`, as an operator runs it: it names nobody, and says what it did."""
 
 import os
+import re
+import sqlite3
 import subprocess
 import sys
 import zipfile
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -91,7 +94,10 @@ def test_an_erasure_is_done_and_leaves_no_byte(home: Path) -> None:
     assert done.stdout.endswith("UTC: pipelines/train.py ... --promote\n")
     assert (home / FILE).exists()
     assert [path.name for path in home.rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()] == []
-    assert "1 erasures wait for the next fit" in run(home, "list").stdout
+    assert re.search(r"; 1 erasures wait for the next fit, due by \S+ \S+ UTC\n", run(home, "list").stdout)
+    with closing(sqlite3.connect(home / "considerate.db")) as store, store:
+        store.execute("UPDATE tombstone SET erased_at = erased_at - 25 * 3600 * 1000000")
+    assert run(home, "list").stdout.endswith(" UTC (overdue)\n")
     again = run(home, "erase", "--customer", "canary-7")
     assert (again.returncode, again.stdout) == (0, "nobody of this customer id is known here: nothing to erase\n")
     assert "nobody who was erased is in this database" in run(home, "replay").stdout

@@ -1,8 +1,8 @@
 """The chain: whatever is done to the ledger behind its triggers' back, `verify` names the first bad position."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,6 +10,8 @@ import rfc8785
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, delete, insert, select, text, update
+from tests.consent import test_checkpoints
+from tests.consent.test_checkpoints import rows_of
 
 from considerate.consent.decision import ConsentState
 from considerate.consent.events import GENESIS, HASHED, ConsentEvent, Head, canonical_row, chain_hash
@@ -23,6 +25,8 @@ from considerate.store.tables import consent_current, consent_event, consent_evi
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LENGTH = 12
+# Evidence points at events and would hold them back.
+behind_the_triggers = partial(test_checkpoints.behind_the_triggers, emptied=[consent_evidence])
 SEQS = st.integers(1, LENGTH)
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -46,27 +50,6 @@ def ledger(engine: Engine, keys: Keys, adults: list[bytes]) -> Engine:
         append_many(conn, keys, events, at=AT)
         assert verify(conn) is None
     return engine
-
-
-@contextmanager
-def behind_the_triggers(engine: Engine) -> Iterator[Connection]:
-    """A connection of somebody who may change the database at will; everything is undone at the end."""
-    with writing(engine) as conn:
-        if engine.dialect.name == "postgresql":
-            conn.execute(text("ALTER TABLE consent_event DISABLE TRIGGER USER"))
-        else:
-            names = conn.execute(text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).scalars().all()
-            assert len(names) == 3
-            for name in names:
-                conn.execute(text(f"DROP TRIGGER {name}"))
-        # Evidence points at events and would hold them back.
-        conn.execute(delete(consent_evidence))
-        yield conn
-        conn.rollback()
-
-
-def rows_of(conn: Connection) -> list[dict[str, Any]]:
-    return [dict(row._mapping) for row in conn.execute(select(consent_event).order_by(consent_event.c.seq))]
 
 
 def write_anew(conn: Connection, rows: list[dict[str, Any]]) -> None:

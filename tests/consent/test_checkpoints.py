@@ -1,7 +1,7 @@
 """Checkpoints: whatever is done to a ledger and its tables, a head that was signed elsewhere gives it away."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, Engine, delete, insert, select, text, update
+from sqlalchemy import Connection, Engine, Table, delete, insert, select, text, update
 
 from considerate.consent.auditing import Audit, audit
-from considerate.consent.checkpoints import check_against_checkpoints, take_checkpoint
+from considerate.consent.checkpoints import check_against_checkpoints, head_at, take_checkpoint
 from considerate.consent.decision import ConsentState
 from considerate.consent.events import GENESIS, HASHED, ConsentEvent, canonical_row, chain_hash
 from considerate.consent.ledger import append_many, head
@@ -78,15 +78,17 @@ def ledger(engine: Engine, keys: Keys, adults: list[bytes], folder: Path, signin
 
 
 @contextmanager
-def behind_the_triggers(engine: Engine) -> Iterator[Connection]:
-    """A connection of somebody who may change every table; all that points behind the end is emptied."""
+def behind_the_triggers(
+    engine: Engine, emptied: Sequence[Table] = (consent_evidence, consent_current, ledger_checkpoint)
+) -> Iterator[Connection]:
+    """A connection of somebody who may change every table; those that point at events are emptied."""
     with writing(engine) as conn:
         if conn.dialect.name == "sqlite":
             for name in conn.execute(text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).scalars().all():
                 conn.execute(text(f"DROP TRIGGER {name}"))
         else:
             conn.execute(text("ALTER TABLE consent_event DISABLE TRIGGER USER"))
-        for table in (consent_evidence, consent_current, ledger_checkpoint):
+        for table in emptied:
             conn.execute(delete(table))
         yield conn
         conn.rollback()
@@ -278,6 +280,19 @@ def test_nothing_is_signed_that_contradicts_what_was_signed_before(
     with pytest.raises(ConsentError, match=r"ledger position 12: not what was signed on 2026-05-03.* rights replay"):
         take_checkpoint(ledger, folder, signing, at=AT)
     assert not (folder / "13.json").exists()
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_signed_position_that_holds_no_hash_is_named(ledger: Engine, folder: Path, signing: Path) -> None:
+    with behind_the_triggers(ledger) as conn:
+        conn.execute(text("UPDATE consent_event SET hash = 'abc' WHERE seq = 8"))
+        conn.execute(delete(consent_event).where(consent_event.c.seq > 12))
+        with pytest.raises(ConsentError, match="ledger position 8: its hash is not one; see: considerate"):
+            head_at(conn, 8)
+        (folder / "12.json").unlink()
+        (folder / "head.json").unlink(missing_ok=True)
+        with pytest.raises(ConsentError, match="ledger position 8: not what was signed on"):
+            check_against_checkpoints(conn, folder, load_public_keys(signing))
 
 
 def test_nothing_is_signed_whose_end_does_not_chain(

@@ -16,7 +16,7 @@ from considerate.consent.events import ConsentEvent
 from considerate.consent.ledger import append, grant, head, withdraw
 from considerate.consent.notices import NOTICE, current_notice
 from considerate.consent.purposes import PURPOSE_RULES, Purpose
-from considerate.consent.since_fit import FitBasis, SinceFit, changes_since, judge, judge_again
+from considerate.consent.since_fit import FitBasis, SinceFit, judge, judge_again
 from considerate.consent.snapshot import snapshot_from_ledger
 from considerate.errors import ConsentError
 from considerate.store.engine import reading, writing
@@ -71,7 +71,7 @@ def fit(engine: Engine, keys: Keys, at: datetime = AT, policy: Policy | None = N
 
 def since(engine: Engine, keys: Keys, basis: FitBasis, at: datetime = LATER) -> SinceFit:
     with reading(engine) as conn:
-        return changes_since(conn, keys, basis, at=at)
+        return judge(conn, keys, basis, at=at).since
 
 
 def allow(engine: Engine, keys: Keys, refs: Sequence[bytes], purposes: Sequence[Purpose] = ALL) -> None:
@@ -187,7 +187,7 @@ def test_a_new_notice_that_changes_training_outruns_the_fit(engine: Engine, keys
     for purpose, expected in ((LINK, SinceFit()), (TRAIN, SinceFit(other=1))):
         newer = replace(NOTICE, version=2, material=True, oldest_of={purpose: 2})
         with reading(engine) as conn:
-            found = changes_since(conn, keys, basis, at=LATER, notices={NOTICE.notice_id: newer})
+            found = judge(conn, keys, basis, at=LATER, notices={NOTICE.notice_id: newer}).since
         assert found == expected
 
 

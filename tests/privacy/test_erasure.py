@@ -17,12 +17,12 @@ from considerate.consent.ledger import head, verify
 from considerate.consent.projection import projection, replay
 from considerate.consent.purposes import Purpose
 from considerate.errors import ConsentError, StoreError, UnknownSubject
-from considerate.privacy.erasure import begin_erasure, erase_customer, finish_erasure, rebuilt_by, unfinished
+from considerate.privacy.erasure import begin_erasure, erase_customer, finish_erasure, unfinished
 from considerate.privacy.exports import export_path, write_export
 from considerate.privacy.installation import Installation, Transaction
 from considerate.privacy.requests import read_requests
 from considerate.privacy.running import run_requests
-from considerate.privacy.tombstones import FILE, read_outside, read_tombstones
+from considerate.privacy.tombstones import FILE, read_outside, read_tombstones, rebuilt_by
 from considerate.ranking.history import Kind
 from considerate.store.engine import reading
 from considerate.store.interactions import NewEvent, append_events

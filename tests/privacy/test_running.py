@@ -3,6 +3,7 @@
 import os
 import shutil
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -212,28 +213,50 @@ def test_no_erasure_is_ended_before_its_tombstone_is_outside(
     assert [stone.subject_ref for stone in read_outside(home)] == [people[ANNA]]
 
 
-def test_the_service_works_off_requests_and_outlives_what_fails(
-    place: Installation, engine: Engine, people: dict[str, bytes], caplog: pytest.LogCaptureFixture
-) -> None:
-    folder = in_the_way(place.home, request_of(engine, people[BEN]))
-    erase_customer(place, ANNA, at=AT)
+def look_again_and_again(place: Installation, engine: Engine, at_look: Callable[[int], datetime]) -> None:
+    """Let the service look seven times, each at the time that `at_look` gives for its number."""
     stop = threading.Event()
     looks = iter(range(1_000))
 
     def now() -> datetime:
         look = next(looks)
-        if look == 3:
-            shutil.rmtree(folder)
         if look == 6:
             stop.set()
-        return AT
+        return at_look(look)
 
     auth = AuthConfig(issuer="https://shop.test", audience="considerate", jwks="keys.json")
     config = ServiceConfig(auth=auth, model=ModelSource(name="shop"), surfaces={"home": "all"})
     url = engine.url.render_as_string(hide_password=False)
     keep_running(url, place.home, config, now=now, seconds=0, stop=stop)
+
+
+def test_the_service_says_once_that_a_fit_without_the_erased_is_overdue(
+    place: Installation, engine: Engine, people: dict[str, bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert people
+    erase_customer(place, ANNA, at=AT)
+    look_again_and_again(place, engine, lambda look: AT + timedelta(hours=23 + look))
+    said = [record.getMessage() for record in caplog.records if "erasures wait" in record.getMessage()]
+    assert len(said) == 1
+    assert said[0].startswith("1 erasures wait for the next fit, due by ")
+    assert said[0].endswith("UTC: overdue; fit and promote a model: pipelines/train.py ... --promote")
+
+
+def test_the_service_works_off_requests_and_outlives_what_fails(
+    place: Installation, engine: Engine, people: dict[str, bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = in_the_way(place.home, request_of(engine, people[BEN]))
+    erase_customer(place, ANNA, at=AT)
+
+    def at_look(look: int) -> datetime:
+        if look == 3:
+            shutil.rmtree(folder)
+        return AT
+
+    look_again_and_again(place, engine, at_look)
     assert state_of(engine, people[ANNA]) == "erased"
     assert request_of(engine, people[BEN]).status == "completed"
     lines = [record.getMessage() for record in caplog.records]
     assert sum("a request waits" in line for line in lines) == 1
+    assert sum("erasures wait for the next fit" in line for line in lines) == 0
     assert not any(name in line for name in (ANNA, BEN) for line in lines)

@@ -17,7 +17,7 @@ from tests.report.training_rows import baskets, cast, fit
 from tests.serving.conftest import make_model
 
 from considerate.consent.purposes import Purpose
-from considerate.consent.since_fit import changes_since
+from considerate.consent.since_fit import judge
 from considerate.errors import ConsiderateError, StaleModel
 from considerate.ranking.manifest import artefact_digest
 from considerate.settings.environment import Environment
@@ -53,9 +53,8 @@ def outrun(shop: Shop, quick: bool) -> Outcome:
         with writing(shop.engine) as conn:
             play(conn, shop.keys, refs[name], act, now)
         with reading(shop.engine) as conn:
-            since = changes_since(conn, shop.keys, basis, at=now + timedelta(seconds=1))
+            since = judge(conn, shop.keys, basis, at=now + timedelta(seconds=1)).since
         held.append((since.fresh, since.plain) == ACTS[act])
-    shutil.copy(_tracking(), shop.home / "mlflow.db")
     staying = {name: refs[name] for name in names[len(acts) :]}
     promoted = _promoted(shop, staying, REFUSED_MODELS if quick else [*ACTS])
     return outcome([*held, *promoted, *_fitted_again(shop, staying)], f"{len(promoted)} promotions")
@@ -65,11 +64,9 @@ def outrun(shop: Shop, quick: bool) -> Outcome:
 def pinned(shop: Shop, quick: bool) -> Outcome:
     from considerate.tracking.registry import champion_artefact
 
-    if not (shop.home / "mlflow.db").exists():
-        shutil.copy(_tracking(), shop.home / "mlflow.db")
     refs = cast(shop, baskets("24", 12))
-    version = _register(shop, refs)
-    held = [_promote(shop, version.version)]
+    version = register(shop, refs)
+    held = [promotes(shop, version.version)]
     environment = Environment(home=shop.home, data=None, store=shop.url)
     with tempfile.TemporaryDirectory() as name:
         fetched = champion_artefact(environment, Path(name) / "before", name=NAME)
@@ -99,10 +96,13 @@ def _tracking() -> Path:
         return home / "mlflow.db"
 
 
-def _register(shop: Shop, refs: Mapping[str, bytes]) -> RegisteredVersion:
+def register(shop: Shop, refs: Mapping[str, bytes]) -> RegisteredVersion:
+    """Fit a model on what these customers did, and register it."""
     from considerate.tracking.registry import register_version
     from considerate.tracking.runs import track_run
 
+    if not (shop.home / "mlflow.db").exists():
+        shutil.copy(_tracking(), shop.home / "mlflow.db")
     environment = Environment(home=shop.home, data=None, store=shop.url)
     artefact, report = fit(shop, list(refs.values()))
     with tempfile.TemporaryDirectory() as name, track_run(environment, experiment=NAME, name=NAME) as run:
@@ -113,7 +113,7 @@ def _register(shop: Shop, refs: Mapping[str, bytes]) -> RegisteredVersion:
     return register_version(environment, name=NAME, run_id=run.run_id)
 
 
-def _promote(shop: Shop, version: int, *, despite_withdrawals: bool = False) -> bool:
+def promotes(shop: Shop, version: int, *, despite_withdrawals: bool = False) -> bool:
     """Whether a version becomes the champion; where it does not, nothing has moved."""
     from considerate.tracking.promotion import promote
     from considerate.tracking.registry import champion
@@ -140,11 +140,11 @@ def _promoted(shop: Shop, refs: Mapping[str, bytes], acts: Sequence[str]) -> lis
     """Fit, let somebody act by a call of the service where there is one, and try to promote; then fit again."""
     held: list[bool] = []
     for act, name in zip(acts, refs, strict=False):
-        version = _register(shop, refs).version
+        version = register(shop, refs).version
         _act(shop, act, name, refs[name])
         fresh, plain = ACTS[act]
-        held += [_promote(shop, version) == fresh, _promote(shop, version, despite_withdrawals=True) == plain]
-    held.append(_promote(shop, _register(shop, refs).version))
+        held += [promotes(shop, version) == fresh, promotes(shop, version, despite_withdrawals=True) == plain]
+    held.append(promotes(shop, register(shop, refs).version))
     return held
 
 
@@ -177,7 +177,7 @@ def _fitted_again(shop: Shop, refs: Mapping[str, bytes]) -> list[bool]:
     leaving, versions = list(refs)[-2:], list[int]()
 
     def once() -> Trained:
-        version = _register(shop, refs)
+        version = register(shop, refs)
         versions.append(version.version)
         if leaving:
             _act(shop, "withdraw", leaving[0], refs[leaving.pop(0)])

@@ -45,14 +45,15 @@ def list_requests(
     from considerate.store.engine import reading
 
     with _installed() as (_, engine), reading(engine) as conn:
-        found, due = read_requests(conn, open_only=not everything), rebuild_due(conn)
+        found, rebuild = read_requests(conn, open_only=not everything), rebuild_due(conn)
     for request in found:
         ends = f"due {request.due_at:%Y-%m-%d}"
         if request.completed_at is not None:
             ends = f"ended {request.completed_at:%Y-%m-%d}"
         received = f"received {request.received_at:%Y-%m-%d}"
         print(f"{UUID(bytes=bytes(request.request_id))}  {request.type:8} {request.status:12} {received}  {ends}")
-    print(f"{len(found)} requests{'' if everything else ' open'}; {due} erasures wait for the next fit")
+    late = " (overdue)" if rebuild.by is not None and rebuild.by < _now() else ""
+    print(f"{len(found)} requests{'' if everything else ' open'}; {rebuild}{late}")
 
 
 @app.command()
@@ -102,8 +103,9 @@ def export(*, customer: Customer = None, config: Config = SERVICE_TOML) -> None:
 @app.command()
 def erase(*, customer: Customer = None, config: Config = SERVICE_TOML) -> None:
     """Erase a customer: rows, keys and names at once, and from every model with the next fit."""
-    from considerate.privacy.erasure import erase_customer, rebuilt_by
+    from considerate.privacy.erasure import erase_customer
     from considerate.privacy.running import run_requests
+    from considerate.privacy.tombstones import rebuilt_by
 
     customer_id, at = _customer(customer), _now()
     with _installed(_settings(config)) as (place, engine):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, select
 
-from considerate.consent.events import EMPTY
+from considerate.consent.events import EMPTY, GENESIS, Head
 from considerate.consent.ledger import head, verify
 from considerate.consent.signed_heads import (
     Checkpoint,
@@ -27,7 +27,7 @@ from considerate.consent.signed_heads import (
 from considerate.errors import ConsentError
 from considerate.store.engine import reading, writing
 from considerate.store.signing import PublicKeys, load_public_keys, load_signing_key
-from considerate.store.statements import insert_new
+from considerate.store.statements import insert_new, untyped
 from considerate.store.tables import consent_event, ledger_checkpoint, to_micros
 
 
@@ -105,6 +105,27 @@ def sign_head(engine: Engine, folder: Path, keys_folder: Path, *, at: datetime) 
     return checkpoint
 
 
+def head_at(conn: Connection, seq: int | None) -> Head:
+    """Give the ledger's head as it was after event `seq`; the end if None.
+
+    Raises
+    ------
+    ConsentError
+        The ledger does not reach `seq`, or what stands there is no hash.
+    """
+    end = head(conn)
+    if seq is None or seq == end.seq:
+        return end
+    found = conn.execute(select(untyped(consent_event.c.hash)).where(consent_event.c.seq == seq)).scalar()
+    if found is None:
+        if seq == 0:
+            return Head(0, GENESIS)
+        raise ConsentError(f"ledger position {seq}: the ledger ends at {end.seq}; name a position from 0 to {end.seq}")
+    if not isinstance(found, bytes):
+        raise ConsentError(f"ledger position {seq}: its hash is not one; see: considerate ledger verify")
+    return Head(seq, found)
+
+
 def check_against_checkpoints(conn: Connection, folder: Path, keys: PublicKeys) -> None:
     """Refuse a ledger that ends before the newest head signed outside the database, or contradicts it.
 
@@ -141,7 +162,7 @@ def _check_one(conn: Connection, checkpoint: Checkpoint, keys: PublicKeys) -> No
             "older than its checkpoints, or was cut short. Restore the newest backup; where there is none, "
             "run: considerate rights replay, then considerate ledger accept-loss, which asks every customer again"
         )
-    found = conn.execute(select(consent_event.c.hash).where(consent_event.c.seq == checkpoint.seq)).scalar()
+    found = conn.execute(select(untyped(consent_event.c.hash)).where(consent_event.c.seq == checkpoint.seq)).scalar()
     if found != checkpoint.head.hash:
         raise ConsentError(
             f"ledger position {checkpoint.seq}: not what was signed on {checkpoint.time}: the ledger was changed, or "

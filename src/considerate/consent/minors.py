@@ -9,16 +9,12 @@ from datetime import datetime
 
 from sqlalchemy import Connection, select
 
-from considerate.consent.decision import ConsentState
-from considerate.consent.events import ConsentEvent
-from considerate.consent.ledger import append_many
-from considerate.consent.notices import NoticeShown
-from considerate.consent.purposes import Purpose
+from considerate.consent.ending import end_grants
 from considerate.store.engine import require_writing
 from considerate.store.keys import Keys
 from considerate.store.statements import chunks
 from considerate.store.subjects import AGE_BANDS, MINOR_BANDS
-from considerate.store.tables import consent_current, consent_event, subject
+from considerate.store.tables import subject
 
 
 def minors_among(conn: Connection, refs: Sequence[bytes]) -> set[bytes]:
@@ -72,22 +68,7 @@ def end_grants_of_minors(conn: Connection, keys: Keys, refs: Sequence[bytes], *,
         How many consents were ended.
     """
     require_writing(conn)
-    event = consent_event.c
-    given = (
-        select(event.subject_ref, event.purpose_id, event.notice_id, event.notice_version, event.locale)
-        .join_from(consent_current, consent_event, consent_current.c.seq == event.seq)
-        .join(subject, subject.c.subject_ref == event.subject_ref)
-        .where(consent_current.c.state == ConsentState.GIVEN.value, subject.c.state == "active")
-        .where(subject.c.age_band.in_(MINOR_BANDS))
-        .order_by(event.seq)
+    young = subject.c.age_band.in_(MINOR_BANDS)
+    return sum(
+        end_grants(conn, keys, young, subject.c.subject_ref.in_(part), at=at, actor="shop") for part in chunks(refs)
     )
-    ends = [
-        ConsentEvent(
-            ref, Purpose(purpose), ConsentState.INVALIDATED, NoticeShown(*shown), at, method="admin", actor="shop"
-        )
-        for part in chunks(refs)
-        for ref, purpose, *shown in conn.execute(given.where(consent_current.c.subject_ref.in_(part)))
-    ]
-    if ends:
-        append_many(conn, keys, ends, at=at)
-    return len(ends)

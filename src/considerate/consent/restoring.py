@@ -11,17 +11,14 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, delete, select
 
-from considerate.consent.decision import ConsentState
-from considerate.consent.events import ConsentEvent
-from considerate.consent.ledger import append_many, head, verify
-from considerate.consent.notices import NoticeShown
-from considerate.consent.purposes import Purpose
+from considerate.consent.ending import end_grants
+from considerate.consent.ledger import head, verify
 from considerate.consent.signed_heads import Checkpoint, read_checkpoint, signed_files
 from considerate.errors import ConsentError
 from considerate.store.engine import writing
 from considerate.store.keys import Keys
 from considerate.store.statements import chunks
-from considerate.store.tables import consent_current, consent_event, ledger_checkpoint, subject
+from considerate.store.tables import consent_event, ledger_checkpoint
 
 SET_ASIDE = "set-aside"
 
@@ -76,13 +73,12 @@ def accept_loss(engine: Engine, keys: Keys, folder: Path, *, at: datetime) -> Lo
         if not lost:
             return Loss((), 0)
         # Consents first: until the files have moved nothing starts, so no crash leaves a yes that outlived the loss.
-        events = _ends(conn, at)
-        append_many(conn, keys, events, at=at)
+        invalidated = end_grants(conn, keys, at=at, actor="operator")
         positions = sorted({checkpoint.seq for _, checkpoint in lost})
         for part in chunks(positions):
             conn.execute(delete(ledger_checkpoint).where(ledger_checkpoint.c.seq.in_(part)))
     _set_aside([path for path, _ in lost], folder / SET_ASIDE / at.strftime("%Y%m%dT%H%M%SZ"))
-    return Loss(tuple(positions), len(events))
+    return Loss(tuple(positions), invalidated)
 
 
 def _checkpoints(folder: Path) -> list[tuple[Path, Checkpoint]]:
@@ -92,23 +88,6 @@ def _checkpoints(folder: Path) -> list[tuple[Path, Checkpoint]]:
 def _agrees(conn: Connection, checkpoint: Checkpoint) -> bool:
     found = conn.execute(select(consent_event.c.hash).where(consent_event.c.seq == checkpoint.seq)).scalar()
     return bool(found == checkpoint.head.hash)
-
-
-def _ends(conn: Connection, at: datetime) -> list[ConsentEvent]:
-    event = consent_event.c
-    query = (
-        select(event.subject_ref, event.purpose_id, event.notice_id, event.notice_version, event.locale)
-        .join_from(consent_current, consent_event, consent_current.c.seq == event.seq)
-        .join(subject, subject.c.subject_ref == event.subject_ref)
-        .where(consent_current.c.state == ConsentState.GIVEN.value, subject.c.state == "active")
-        .order_by(event.seq)
-    )
-    return [
-        ConsentEvent(
-            ref, Purpose(purpose), ConsentState.INVALIDATED, NoticeShown(*shown), at, method="admin", actor="operator"
-        )
-        for ref, purpose, *shown in conn.execute(query)
-    ]
 
 
 def _set_aside(paths: Sequence[Path], folder: Path) -> None:

@@ -12,6 +12,7 @@ import rfc8785
 
 from considerate.consent.events import Head
 from considerate.errors import ConsentError
+from considerate.store.files import drafted
 from considerate.store.signing import PublicKeys, SigningKey, signed_by
 
 SCHEMA = "considerate.checkpoint.v1"
@@ -173,29 +174,11 @@ def write_head(folder: Path, checkpoint: Checkpoint) -> None:
 
 @contextmanager
 def _drafted(path: Path, checkpoint: Checkpoint) -> Iterator[Path]:
-    """Give a file beside `path` that is on disk already; what is done with it is as well, afterwards."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with draft.open("x") as file:
-                file.write(_text(checkpoint))
-                file.flush()
-                os.fsync(file.fileno())
+        with drafted(path, _text(checkpoint).encode(), private=False) as draft:
             yield draft
-        finally:
-            draft.unlink(missing_ok=True)
-        _flush(path.parent)
     except OSError as error:
         raise ConsentError(f"{path}: cannot be written: {error.strerror}; check the folder's permissions") from error
-
-
-def _flush(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def forged(checkpoint: Checkpoint, keys: PublicKeys) -> str:

@@ -8,9 +8,10 @@ from typing import Literal
 
 from sqlalchemy import Connection, select
 
+from considerate.consent.checkpoints import head_at
 from considerate.consent.decision import Policy, Reason, SubjectFacts, age_allowed
 from considerate.consent.notices import Notice
-from considerate.consent.snapshot import Person, Standing, digest_of, head_at, people_at
+from considerate.consent.snapshot import Person, Standing, digest_of, people_at
 from considerate.errors import ConsentError
 from considerate.store.keys import Keys
 from considerate.store.tables import consent_event, subject
@@ -141,13 +142,6 @@ class Judgement:
     def erased(self) -> frozenset[bytes]:
         """References of those who were erased since the fit."""
         return frozenset(reference for reference, change in self.changes.items() if change == "erased")
-
-
-def changes_since(
-    conn: Connection, keys: Keys, basis: FitBasis, *, at: datetime, notices: Mapping[str, Notice] | None = None
-) -> SinceFit:
-    """Count whose standing now is another than at a fit; parameters and errors as of `judge`."""
-    return judge(conn, keys, basis, at=at, notices=notices).since
 
 
 def judge(

@@ -8,12 +8,12 @@ from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, Engine, func, select, true
 
+from considerate.consent.checkpoints import head_at
 from considerate.consent.decision import Policy, Reason, SubjectFacts, effective
 from considerate.consent.events import GENESIS, Head
 from considerate.consent.ledger import head
 from considerate.consent.projection import consents_of
 from considerate.consent.purposes import Purpose
-from considerate.errors import ConsentError
 from considerate.store.engine import reading
 from considerate.store.keys import Keys
 from considerate.store.statements import chunks
@@ -169,25 +169,6 @@ def digest_of(people: Mapping[bytes, Person], keys: Keys) -> str:
         if use := people[reference].standing.use:
             hasher.update(reference + use)
     return keys.pseudonym("consent-snapshot", hasher.hexdigest())
-
-
-def head_at(conn: Connection, seq: int | None) -> Head:
-    """Give the ledger's head as it was after event `seq`; the end if None.
-
-    Raises
-    ------
-    ConsentError
-        The ledger does not reach `seq`.
-    """
-    end = head(conn)
-    if seq is None or seq == end.seq:
-        return end
-    found = conn.execute(select(consent_event.c.hash).where(consent_event.c.seq == seq)).scalar()
-    if found is None:
-        if seq == 0:
-            return Head(0, GENESIS)
-        raise ConsentError(f"ledger position {seq}: the ledger ends at {end.seq}; name a position from 0 to {end.seq}")
-    return Head(seq, found)
 
 
 def people_at(

@@ -7,7 +7,7 @@ scrub     the bytes of what was deleted (`privacy.scrubbing`)
 rebuild   the next fit, which never sees her; until then the tombstone says that it is due
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import Connection, delete, select, update
 
@@ -27,9 +27,6 @@ from considerate.store.statements import chunks
 from considerate.store.subjects import customer_id_of, find_subject
 from considerate.store.tables import event_exclusion, interaction, preference, subject, tombstone
 from considerate.store.wishes import change_epoch, delete_wishes
-
-REBUILD_WITHIN = timedelta(hours=24)
-"""How soon after an erasure the models are fitted anew."""
 
 
 def erase_customer(place: Installation, customer_id: str, *, at: datetime) -> Tombstone | None:
@@ -156,8 +153,3 @@ def sweep(place: Installation, *, since: datetime) -> None:
         with place.decisions() as log:
             if sum(cut_decisions_of(log, ref) for ref in refs):
                 call_for_scrub(place.home)
-
-
-def rebuilt_by(stone: Tombstone | None, *, at: datetime) -> datetime:
-    """Give the time by which no model in use was fitted with her; from now on where nothing says when it began."""
-    return (at if stone is None else stone.erased_at) + REBUILD_WITHIN

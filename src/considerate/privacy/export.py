@@ -6,6 +6,7 @@ Her own data only: every query names her reference, and nothing is worked out ac
 import hashlib
 import io
 import json
+import logging
 import zipfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 from sqlalchemy import Connection, Table, select
 
 from considerate.consent.receipts import find_row, record_of, sign_receipt
+from considerate.errors import ConsentError
 from considerate.privacy.export_schema import TABLES, VERSION
 from considerate.privacy.installation import Installation
 from considerate.ranking.history import Channel, Kind
@@ -35,6 +37,8 @@ from considerate.store.tables import (
     privacy_request,
     subject,
 )
+
+log = logging.getLogger(__name__)
 
 Rows = list[dict[str, Any]]
 _ARROW = {
@@ -67,14 +71,20 @@ def export_person(place: Installation, subject_ref: bytes, *, at: datetime) -> b
         tables = collect(conn, place.keys, subject_ref)
         if tables is None:
             return None
-        receipts = {
-            f"receipts/{row['event_id']}.json": sign_receipt(_record(conn, place, subject_ref, row["event_id"]), key)
-            for row in tables["ledger"]
-        }
-    with place.decisions() as log:
-        served = decisions_of(log, subject_ref)
+        receipts, unsound = dict[str, bytes](), list[int]()
+        for row in tables["ledger"]:
+            try:
+                record = _record(conn, place, subject_ref, row["event_id"])
+            except ConsentError as error:
+                # She has her copy all the same: what was changed behind the ledger is the shop's affair to put right.
+                log.error("a copy of one's data lacks a receipt: %s", error)
+                unsound.append(row["seq"])
+            else:
+                receipts[f"receipts/{row['event_id']}.json"] = sign_receipt(record, key)
+    with place.decisions() as conn:
+        served = decisions_of(conn, subject_ref)
     tables["decisions"] = [_decision(one) for one in reversed(served)]
-    return write_archive(tables, receipts, at=at)
+    return write_archive(tables, receipts, unsound, at=at)
 
 
 def collect(conn: Connection, keys: Keys, subject_ref: bytes) -> dict[str, Rows] | None:
@@ -113,8 +123,13 @@ def collect(conn: Connection, keys: Keys, subject_ref: bytes) -> dict[str, Rows]
     }
 
 
-def write_archive(tables: Mapping[str, Rows], receipts: Mapping[str, bytes], *, at: datetime) -> bytes:
-    """Put it into one zip: each table as JSON and as Parquet, receipts, a manifest with the digest of every file."""
+def write_archive(
+    tables: Mapping[str, Rows], receipts: Mapping[str, bytes], unsound: Sequence[int], *, at: datetime
+) -> bytes:
+    """Put it into one zip: each table as JSON and as Parquet, receipts, a manifest with the digest of every file.
+
+    The manifest names the ledger positions, `unsound`, of which there is no receipt.
+    """
     files: dict[str, bytes] = dict(receipts)
     for name in TABLES:
         rows = tables[name]
@@ -124,6 +139,7 @@ def write_archive(tables: Mapping[str, Rows], receipts: Mapping[str, bytes], *, 
         "schema_version": VERSION,
         "made_at": _iso(at.astimezone(UTC)),
         "rows": {name: len(tables[name]) for name in TABLES},
+        "unsound": list(unsound),
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
     buffer = io.BytesIO()

@@ -2,7 +2,6 @@
 
 import os
 import re
-import secrets
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from sqlalchemy import Connection, Engine
 from considerate.errors import StoreError
 from considerate.privacy.requests import OPEN, PrivacyRequest, find_request, read_requests
 from considerate.store.engine import reading
+from considerate.store.files import drafted
 
 FOLDER = "exports"
 KEPT = timedelta(hours=24)
@@ -125,17 +125,9 @@ def write_export(home: Path, request_id: bytes, content: bytes) -> Path:
         It cannot be written.
     """
     path = export_path(home, request_id)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        with drafted(path, content, private=True) as draft:
+            os.replace(draft, path)
     except OSError as error:
         raise StoreError(f"{path}: cannot be written: {error.strerror}; check the disk and the folder") from error
     return path

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from considerate.errors import StoreError
+from considerate.store.files import flush_folder
 
 Line = TypeVar("Line")
 
@@ -25,8 +26,8 @@ class Journal(Generic[Line]):
 
     Attributes
     ----------
-    place
-        Gives the file in the installation's folder.
+    file
+        Its name in the installation's folder.
     noun, loss
         What a line is, and what nobody can tell without the file: for messages.
     fields
@@ -35,7 +36,7 @@ class Journal(Generic[Line]):
         Reads it back; raises ValueError, KeyError or TypeError where it is none.
     """
 
-    place: Callable[[Path], Path]
+    file: str
     noun: str
     loss: str
     fields: Callable[[Line], Mapping[str, object]]
@@ -51,7 +52,7 @@ class Journal(Generic[Line]):
         StoreError
             It cannot be read, or a line of it is none.
         """
-        path = self.place(home)
+        path = home / self.file
         try:
             stat = path.stat()
             stamp = stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size
@@ -65,14 +66,16 @@ class Journal(Generic[Line]):
     def append(self, home: Path, choose: Callable[[Sequence[Line]], Sequence[Line]]) -> int:
         """Append what `choose` gives of the lines there are, and wait until the disk has it; give how many.
 
-        Nobody else appends meanwhile.
+        Nobody else appends meanwhile. Where there is nothing to append, nobody is waited for, and no file created.
 
         Raises
         ------
         StoreError
             The file cannot be written, or holds something else. The act must not be acknowledged then.
         """
-        path = self.place(home)
+        if not choose(self.read(home)):
+            return 0
+        path = home / self.file
         try:
             home.mkdir(parents=True, exist_ok=True)
             fresh = not path.exists()
@@ -93,7 +96,7 @@ class Journal(Generic[Line]):
                         file.truncate(len(whole))
                     raise
             if fresh:
-                _sync_folder(home)
+                flush_folder(home)
         except OSError as error:
             raise StoreError(
                 f"{path}: cannot be written: {error.strerror}; check the disk and the permissions"
@@ -130,14 +133,6 @@ def _write(file: FileIO, text: bytes) -> None:
 
 def _whole(content: bytes) -> bytes:
     return content[: content.rfind(b"\n") + 1]
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def subject_ref_of(text: str) -> bytes:

@@ -85,7 +85,7 @@ def keep_wishes(home: Path, wishes: Iterable[KeptWish]) -> int:
         held = _newest(there)
         return [wish for wish in wanted if _says_something_new(wish, held.get((wish.subject_ref, wish.kind)))]
 
-    return _FILE.append(home, new) if new(_FILE.read(home)) else 0
+    return _FILE.append(home, new)
 
 
 def exercise_outside(
@@ -252,10 +252,6 @@ def _holds(row: Row[Any], kind: WishKind) -> bool:
     return (row.objected_at if kind == "objection" else row.restricted_at) is not None
 
 
-def _place(home: Path) -> Path:
-    return home / FILE
-
-
 def _fields(wish: KeptWish) -> dict[str, object]:
     return {
         "subject_ref": wish.subject_ref.hex(),
@@ -273,4 +269,4 @@ def _line(fields: Mapping[str, Any]) -> KeptWish:
     return KeptWish(subject_ref_of(fields["subject_ref"]), kind, on, epoch, at)
 
 
-_FILE = Journal(_place, "wish", "who objected, restricted use, or is a minor", _fields, _line)
+_FILE = Journal(FILE, "wish", "who objected, restricted use, or is a minor", _fields, _line)

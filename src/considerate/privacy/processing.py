@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from considerate.privacy.erasure import REBUILD_WITHIN
 from considerate.privacy.exports import KEPT as EXPORT_KEPT
+from considerate.privacy.tombstones import REBUILD_WITHIN
 from considerate.store.answers import KEPT as ANSWER_KEPT
 
 Kind = Literal["table", "file"]

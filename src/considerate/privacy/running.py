@@ -31,7 +31,7 @@ from considerate.privacy.requests import (
     start_request,
 )
 from considerate.privacy.scrubbing import scrub_if_due
-from considerate.privacy.tombstones import keep_outside, read_tombstones, set_tombstone, unapplied
+from considerate.privacy.tombstones import keep_outside, read_tombstones, rebuild_due, set_tombstone, unapplied
 from considerate.settings.service import ServiceConfig
 from considerate.store.engine import open_store, reading
 from considerate.store.keys import load_keys
@@ -218,18 +218,23 @@ def keep_running(
         Pause between two looks.
     """
     complaints: list[str] = []
-    look = 0
+    look, overdue = 0, False
     while not stop.is_set():
         try:
             engine = open_store(url, create=False)
             try:
                 place = installation_of(engine, load_keys(home / "keys", create=False), home, config)
-                done = run_requests(engine, place, at=now(), sweeping=look % SWEEP_EVERY == 0)
+                at = now()
+                done = run_requests(engine, place, at=at, sweeping=look % SWEEP_EVERY == 0)
+                with reading(engine) as conn:
+                    rebuild = rebuild_due(conn)
             finally:
                 engine.dispose()
             if done.erased or done.exported:
                 log.info("%d erasures ended, %d exports written", done.erased, done.exported)
-            failures = done.failures
+            failures, was_overdue = done.failures, overdue
+            if (overdue := rebuild.by is not None and rebuild.by < at) and not was_overdue:
+                log.warning("%s: overdue; fit and promote a model: pipelines/train.py ... --promote", rebuild)
         except (ConsiderateError, OSError) as error:
             failures = [str(error)]
         for failure in failures:

@@ -6,7 +6,7 @@ random reference, whose way back to a person is destroyed, the ledger's head at 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from considerate.store.statements import chunks, insert_new
 from considerate.store.tables import from_micros, subject, to_micros, tombstone
 
 FILE = "tombstones.jsonl"
+REBUILD_WITHIN = timedelta(hours=24)
+"""How soon after an erasure the models are fitted anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +58,37 @@ def read_tombstones(conn: Connection, *, since: datetime | None = None) -> list[
     return [Tombstone(ref, seq, from_micros(at)) for ref, seq, at in rows]
 
 
-def rebuild_due(conn: Connection) -> int:
-    """Count erased people whom the model in use may still have been fitted with."""
-    query = select(func.count()).select_from(tombstone).where(tombstone.c.rebuilt_at.is_(None))
-    return conn.execute(query).scalar_one()
+@dataclass(frozen=True, slots=True)
+class RebuildDue:
+    """What the next fit owes to people who were erased.
+
+    Attributes
+    ----------
+    erasures
+        How many the model in use may still have been fitted with.
+    by
+        The time by which none must be; None where nobody waits.
+    """
+
+    erasures: int
+    by: datetime | None
+
+    def __str__(self) -> str:
+        """For people: how many, and by when."""
+        ends = "" if self.by is None else f", due by {self.by:%Y-%m-%d %H:%M} UTC"
+        return f"{self.erasures} erasures wait for the next fit{ends}"
+
+
+def rebuild_due(conn: Connection) -> RebuildDue:
+    """Read what the next fit owes to people who were erased; a promotion carries it out."""
+    waiting = select(func.count(), func.min(tombstone.c.erased_at)).where(tombstone.c.rebuilt_at.is_(None))
+    erasures, first = conn.execute(waiting).one()
+    return RebuildDue(erasures, None if first is None else from_micros(first) + REBUILD_WITHIN)
+
+
+def rebuilt_by(stone: Tombstone | None, *, at: datetime) -> datetime:
+    """Give the time by which no model in use was fitted with her; from now on where nothing says when it began."""
+    return (at if stone is None else stone.erased_at) + REBUILD_WITHIN
 
 
 def keep_outside(home: Path, stones: Iterable[Tombstone]) -> int:
@@ -87,7 +116,7 @@ def keep_outside(home: Path, stones: Iterable[Tombstone]) -> int:
         known = {stone.subject_ref for stone in there}
         return [stone for ref, stone in wanted.items() if ref not in known]
 
-    return _FILE.append(home, missing) if missing(_FILE.read(home)) else 0
+    return _FILE.append(home, missing)
 
 
 def read_outside(home: Path) -> list[Tombstone]:
@@ -121,35 +150,26 @@ def unapplied_of(conn: Connection, outside: Sequence[Tombstone]) -> list[Tombsto
     return back
 
 
-def check_tombstones(conn: Connection, home: Path) -> None:
-    """Refuse a database in which erased people are alive.
+def refuse_unapplied(conn: Connection, outside: Sequence[Tombstone]) -> None:
+    """Refuse a database in which people of `outside` are alive.
 
     Parameters
     ----------
     conn
         From `store.engine.reading`.
-    home
-        Folder of everything written at run time.
+    outside
+        From `read_outside`.
 
     Raises
     ------
     StoreError
         There are some; names how many and the command that erases them again.
     """
-    refuse_unapplied(conn, read_outside(home))
-
-
-def refuse_unapplied(conn: Connection, outside: Sequence[Tombstone]) -> None:
-    """Refuse a database in which people of `outside` are alive; raises as `check_tombstones`."""
     if back := unapplied_of(conn, outside):
         raise StoreError(
             f"{len(back)} erased customers are in this database again: it is older than their erasure; "
             "erase them once more: considerate rights replay"
         )
-
-
-def _place(home: Path) -> Path:
-    return home / FILE
 
 
 def _fields(stone: Tombstone) -> dict[str, object]:
@@ -163,4 +183,4 @@ def _line(fields: Mapping[str, Any]) -> Tombstone:
     return Tombstone(subject_ref_of(fields["subject_ref"]), int(fields["seq"]), at)
 
 
-_FILE = Journal(_place, "tombstone", "who must stay erased", _fields, _line)
+_FILE = Journal(FILE, "tombstone", "who must stay erased", _fields, _line)

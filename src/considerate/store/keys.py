@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from considerate.errors import StoreError
+from considerate.store.files import drafted
 
 _FILE = "master.key"
 _SIZE = 32
@@ -151,19 +153,7 @@ def write_secret(path: Path, content: bytes) -> None:
         It cannot be written.
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            # A link never overwrites: of two processes that start at once, the first one's key stands for both.
+        with drafted(path, content, private=True) as draft, suppress(FileExistsError):
             os.link(draft, path)
-        finally:
-            draft.unlink()
-    except FileExistsError:
-        return
     except OSError as error:
         raise StoreError(f"{path}: cannot be created: {error.strerror}; check the folder's permissions") from error

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from considerate.errors import StoreError
+from considerate.store.files import drafted
 from considerate.store.keys import write_secret
 
 _PRIVATE = "ledger.key"
@@ -168,10 +169,8 @@ def rotate_signing_key(folder: Path) -> tuple[SigningKey, SigningKey]:
         # Public halves first: whenever this stops, whatever was or will be signed can be verified.
         _keep_earlier(folder, old.private.public_key())
         _keep_earlier(folder, new.private.public_key())
-        draft = folder / f".{_PRIVATE}.{os.getpid()}"
-        draft.unlink(missing_ok=True)
-        write_secret(draft, _private_pem(new.private))
-        os.replace(draft, folder / _PRIVATE)
+        with drafted(folder / _PRIVATE, _private_pem(new.private), private=True) as draft:
+            os.replace(draft, folder / _PRIVATE)
     except OSError as error:
         raise StoreError(f"{folder}: cannot be written: {error.strerror}; check its permissions") from error
     _write_public(folder / _PUBLIC, new.private.public_key())
@@ -202,8 +201,7 @@ def _write_public(path: Path, public: Ed25519PublicKey) -> None:
     try:
         if path.exists() and path.read_bytes() == content:
             return
-        draft = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
-        draft.write_bytes(content)
-        os.replace(draft, path)
+        with drafted(path, content, private=False) as draft:
+            os.replace(draft, path)
     except OSError as error:
         raise StoreError(f"{path}: cannot be written: {error.strerror}; check the folder's permissions") from error
