@@ -9,7 +9,19 @@ BEHAVIOURS = (
 """Numbers of the behaviours. Those that are missing belong to what is not built: campaigns, stated preferences in
 lists, and the deletion of single models."""
 
-BESIDE = ("24 pinned", "27 strict", "36 time", "39 cache", "check", "kill", "races", "restore", "slow", "unknown")
+BESIDE = (
+    "24 pinned",
+    "25 apart",
+    "27 strict",
+    "36 time",
+    "39 cache",
+    "check",
+    "kill",
+    "races",
+    "restore",
+    "slow",
+    "unknown",
+)
 """Further promises, by name."""
 
 ATTACKS = {

@@ -18,7 +18,7 @@ from tests.serving.conftest import make_model
 
 from considerate.consent.purposes import Purpose
 from considerate.consent.since_fit import judge
-from considerate.errors import ConsiderateError, StaleModel
+from considerate.errors import ConsiderateError, StaleModel, TrackingError
 from considerate.ranking.manifest import artefact_digest
 from considerate.settings.environment import Environment
 from considerate.settings.promotion import PromotionRules
@@ -82,6 +82,26 @@ def pinned(shop: Shop, quick: bool) -> Outcome:
             held.append("the registry says" in str(error))
         else:
             held.append(False)
+    return outcome(held)
+
+
+@row(
+    "25 apart",
+    "two models that are served are a day apart: no single purchase shows between them",
+    quick="never",
+)
+def apart(shop: Shop, quick: bool) -> Outcome:
+    from considerate.tracking.promotion import promote
+
+    refs = cast(shop, baskets("25-apart", 12))
+    held = [promotes(shop, register(shop, refs).version)]
+    second, environment = register(shop, refs), Environment(home=shop.home, data=None, store=shop.url)
+    try:
+        promote(environment, name=NAME, version=second.version, at=datetime.now(UTC), rules=PromotionRules())
+    except TrackingError as error:
+        held.append("is too close to" in str(error))
+    else:
+        held.append(False)
     return outcome(held)
 
 

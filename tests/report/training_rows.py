@@ -28,6 +28,7 @@ from considerate.dataset.dataset import Dataset
 from considerate.errors import TrackingError
 from considerate.interactions.columns import Columns, Interactions
 from considerate.interactions.stored import read_stored
+from considerate.ranking.linear_items import LinearItems
 from considerate.ranking.scores import Artefact
 from considerate.recommenders.fitting import fit_model
 from considerate.settings.data import ConsentConfig
@@ -206,7 +207,7 @@ def exact_unlearning(shop: Shop, quick: bool) -> Outcome:
     return outcome(held)
 
 
-@row("25", "what fewer than k customers bought is in no model, and one more buyer below k shows nowhere")
+@row("25", "what fewer than k customers bought, or bought together, is in no model; one more below k shows nowhere")
 def thresholds(shop: Shop, quick: bool) -> Outcome:
     people = baskets("25", 20)
     names = list(people)
@@ -220,4 +221,19 @@ def thresholds(shop: Shop, quick: bool) -> Outcome:
         rare = place == TERMS.k_item - 1  # the fifth buyer, and not the fourth, lets it in
         held.append(("item-25-rare" in artefact.item_ids) == rare)
         held.append((saved(artefact) == first) != rare)
-    return outcome(held, f"k_item = {TERMS.k_item}")
+    for common in (TERMS.k_pair - 1, TERMS.k_pair):
+        # Each is bought often enough; what counts is how many bought both.
+        left, right = f"item-25-left-{common}", f"item-25-right-{common}"
+        for names_of, item in ((names[:10], left), (names[10 - common : 20 - common], right)):
+            for name in names_of:
+                shop.buy(name, [item], more=f"{item}-")
+        held.append(goes_with(fit(shop, refs.values())[0], left, right) == (common == TERMS.k_pair))
+    return outcome(held, f"k_item = {TERMS.k_item}, k_pair = {TERMS.k_pair}")
+
+
+def goes_with(artefact: Artefact, left: str, right: str) -> bool:
+    """Whether a model knows two items to go together, either way."""
+    if not isinstance(artefact, LinearItems):
+        raise TypeError(artefact)
+    row, column = artefact.item_ids.index(left), artefact.item_ids.index(right)
+    return bool(artefact.similarity[row, column] or artefact.similarity[column, row])
