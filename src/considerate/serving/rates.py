@@ -90,7 +90,7 @@ class Rates:
     config
         Quotas of the whole service.
     workers
-        Among how many processes they are divided: none knows what the others have counted.
+        Among how many processes they are divided, and rounded down: none knows what the others have counted.
     now
         Seconds of a clock that never goes back.
     """
@@ -103,7 +103,7 @@ class Rates:
         self._limiter = FixedWindowRateLimiter(self._counts)
 
         def share(quota: int) -> RateLimitItemPerMinute:
-            return RateLimitItemPerMinute(math.ceil(quota / workers))
+            return RateLimitItemPerMinute(max(1, quota // workers))
 
         self._customer = share(config.customer_per_minute)
         self._service = share(config.service_per_minute)

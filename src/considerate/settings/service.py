@@ -108,7 +108,9 @@ class LimitsConfig(Section):
 
 
 class RatesConfig(Section):
-    """How many requests a minute the whole service takes; each worker takes its share. Probes are free.
+    """How many requests a minute the whole service takes; each worker takes its share, rounded down and one at least.
+
+    Probes are free.
 
     Attributes
     ----------
