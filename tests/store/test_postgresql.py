@@ -14,12 +14,12 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
-from sqlalchemy import URL, Engine, insert, make_url, select, text, update
+from sqlalchemy import URL, Engine, Float, bindparam, func, insert, literal, make_url, select, text, update
 from tests.databases import Database, PostgresServer
 
-from considerate.errors import StoreError, StoreLocked, StoreUnavailable
-from considerate.store.engine import glancing, open_store, public_url, reading, recording, writing
-from considerate.store.tables import catalogue_state, item
+from considerate.errors import StoreBusy, StoreError, StoreLocked, StoreUnavailable
+from considerate.store.engine import ask, glancing, open_store, public_url, reading, recording, writing
+from considerate.store.tables import catalogue_state, item, subject
 
 pytestmark = pytest.mark.slow
 VERSION = select(catalogue_state.c.version)
@@ -333,3 +333,45 @@ def test_a_glance_is_one_statement_without_a_transaction_and_leaves_none(store: 
 def test_a_glance_is_given_up_as_any_read(store: Database) -> None:
     with pytest.raises(StoreUnavailable), glancing(store.open(limit_ms=100)) as conn:
         conn.execute(text("SELECT pg_sleep(3)"))
+
+
+WHO = select(subject.c.subject_ref, subject.c.age_band).where(subject.c.lookup_hmac == bindparam("lookup"))
+
+
+def test_what_the_driver_alone_is_asked_it_answers_as_any_read(store: Database) -> None:
+    engine = store.open(limit_ms=1_000)
+    row = {"subject_ref": bytes(range(16)), "lookup_hmac": bytes(range(32)), "state": "active", "age_band": "adult"}
+    with writing(engine) as conn:
+        conn.execute(insert(subject), {**row, "age_source": "shop", "consent_epoch": 1, "created_at": 1})
+    for how in (glancing, reading, glancing, writing):
+        with how(engine) as conn:
+            assert [tuple(one) for one in ask(conn, WHO, {"lookup": bytes(range(32))})] == [(bytes(range(16)), "adult")]
+            assert list(ask(conn, WHO, {"lookup": bytes(32)})) == []
+
+
+def test_the_driver_alone_gives_up_and_goes_on_as_any_read(store: Database) -> None:
+    engine = store.open(limit_ms=150, read_only=True)
+
+    def glance() -> None:
+        with glancing(engine) as conn:
+            assert list(ask(conn, select(literal(1)), {})) == [(1,)]
+
+    sleep = select(func.pg_sleep(bindparam("seconds", type_=Float)))
+    with pytest.raises(StoreBusy, match="does not answer in time"), glancing(engine) as conn:
+        ask(conn, sleep, {"seconds": 3.0})
+    glance()
+    with glancing(engine) as conn:
+        ((pid,),) = ask(conn, select(func.pg_backend_pid()), {})
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(StoreUnavailable, match="does not answer"):
+            glance()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    glance()
+    with glancing(engine) as conn:
+        ((pid,),) = ask(conn, select(func.pg_backend_pid()), {})
+    os.kill(pid, signal.SIGTERM)
+    with pytest.raises(StoreUnavailable, match=r"the server stops or starts|does not answer"):
+        glance()
+    glance()

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, select, update
 from considerate.consent.decision import NOBODY, Policy, SubjectFacts, gpc_denies
 from considerate.consent.projection import consents_of
 from considerate.consent.purposes import Purpose
-from considerate.store.engine import require_writing
+from considerate.store.engine import ask, require_writing
 from considerate.store.statements import chunks
 from considerate.store.subjects import Subject, subject_of_row
 from considerate.store.tables import consent_current, from_micros, subject, to_micros
@@ -48,7 +48,7 @@ def read_facts(conn: Connection, lookup: bytes) -> tuple[Subject | None, Subject
     -------
         The subject, and the facts that `decision.effective` judges; (None, NOBODY) for an unknown customer.
     """
-    rows = conn.execute(_QUERY, {"lookup": lookup}).all()
+    rows = ask(conn, _QUERY, {"lookup": lookup})
     if not rows:
         return None, NOBODY
     who, gpc_at, width = subject_of_row(rows[0][:_OF_SUBJECT]), rows[0][_OF_SUBJECT], _OF_SUBJECT + 1

@@ -1,16 +1,16 @@
 """Opening the store, and the three ways to use it: `reading`, `writing` and `recording`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
-from sqlalchemy import Connection, Engine, inspect, make_url, text
+from sqlalchemy import Connection, Engine, Select, inspect, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from considerate.errors import StoreBusy, StoreError
-from considerate.store.postgresql import GLANCING, postgresql_engine, postgresql_error, refuse_replica
+from considerate.store.postgresql import GLANCING, ask_driver, postgresql_engine, postgresql_error, refuse_replica
 from considerate.store.sqlite import WRITING, sqlite_engine, sqlite_error, sqlite_path, switch_to_wal
 
 REVISIONS = ("0001", "0002")
@@ -109,6 +109,13 @@ def glancing(engine: Engine) -> Iterator[Connection]:
     with translated_errors(display_name(engine.url)), engine.connect() as conn:
         conn.execution_options(**{GLANCING: True})
         yield conn
+
+
+def ask(conn: Connection, statement: Select[Any], parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+    """Run a select, the faster way where `conn` comes from `glancing` on PostgreSQL."""
+    if conn.dialect.name == "postgresql" and conn.get_execution_options().get(GLANCING):
+        return ask_driver(conn, statement, parameters)
+    return conn.execute(statement, parameters).all()
 
 
 @contextmanager
