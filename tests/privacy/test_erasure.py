@@ -86,7 +86,7 @@ def test_the_tombstone_is_on_disk_before_the_erasure_is_acknowledged(
     place: Installation, people: dict[str, bytes]
 ) -> None:
     (place.home / FILE).mkdir()
-    with pytest.raises(StoreError, match=rf"{FILE}: cannot be read: .*; check its permissions"):
+    with pytest.raises(StoreError, match=rf"{FILE}: cannot be written: .*; check the disk"):
         erase_customer(place, ANNA, at=AT)
     (place.home / FILE).rmdir()
     # Asked again, the erasure that was begun is acknowledged now, as of then.

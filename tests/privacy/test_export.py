@@ -21,7 +21,7 @@ from considerate.privacy.export_schema import TABLES, Field, schema_document
 from considerate.privacy.installation import Installation
 from considerate.store.engine import reading
 from considerate.store.signing import load_public_keys
-from considerate.store.tables import consent_event, decisions, metadata
+from considerate.store.tables import consent_event, consent_evidence, decisions, metadata
 
 ROOT = Path(__file__).parents[2]
 PYTHON: dict[str, type | tuple[type, ...]] = {
@@ -112,13 +112,18 @@ def test_its_receipts_hold_against_the_shop_s_public_key(files: dict[str, bytes]
         assert (record["ledger"]["hash"], record["event_state"]) == (row["hash"], row["state"])
 
 
-def test_of_an_entry_that_was_changed_there_is_no_receipt_and_the_rest_is_there(
-    place: Installation, engine: Engine, people: dict[str, bytes], caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("changed", [{"jurisdiction": "nowhere"}, {"event_time": 2**62}, {"event_id": bytes(16)}])
+def test_of_an_entry_that_was_changed_nothing_is_told_and_the_rest_is_there(
+    place: Installation,
+    engine: Engine,
+    people: dict[str, bytes],
+    caplog: pytest.LogCaptureFixture,
+    changed: dict[str, Any],
 ) -> None:
     hers = consent_event.c.subject_ref == people[ANNA]
-    with behind_the_triggers(engine, emptied=()) as conn:
+    with behind_the_triggers(engine, emptied=[consent_evidence]) as conn:
         seq = conn.execute(select(func.min(consent_event.c.seq)).where(hers)).scalar_one()
-        conn.execute(update(consent_event).where(consent_event.c.seq == seq).values(jurisdiction="nowhere"))
+        conn.execute(update(consent_event).where(consent_event.c.seq == seq).values(changed))
         conn.commit()
     content = export_person(place, people[ANNA], at=AT)
     assert content is not None
@@ -126,7 +131,7 @@ def test_of_an_entry_that_was_changed_there_is_no_receipt_and_the_rest_is_there(
         manifest, names = json.loads(archive.read("manifest.json")), archive.namelist()
     assert manifest["unsound"] == [seq]
     assert len([name for name in names if name.startswith("receipts/")]) == manifest["rows"]["ledger"] - 1 > 0
-    assert f"a copy of one's data lacks a receipt: ledger position {seq}: not what was once appended" in caplog.text
+    assert f"a copy of one's data lacks ledger position {seq}: not what was once appended" in caplog.text
 
 
 def test_nothing_in_it_is_anybody_else_s(

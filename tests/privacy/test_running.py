@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 from tests.privacy.known_people import ANNA, AT, BEN, state_of
 
 from considerate.errors import StoreError
@@ -38,6 +38,7 @@ from considerate.privacy.tombstones import read_outside
 from considerate.settings.service import AuthConfig, ModelSource, ServiceConfig
 from considerate.store.engine import reading
 from considerate.store.keys import Keys
+from considerate.store.tables import preference
 
 
 def request_of(engine: Engine, ref: bytes) -> PrivacyRequest:
@@ -136,6 +137,19 @@ def in_the_way(home: Path, request: PrivacyRequest) -> Path:
     folder = export_path(home, request.request_id)
     (folder / "inside").mkdir(parents=True)
     return folder
+
+
+def test_a_value_that_was_never_written_there_does_not_stop_the_rest_either(
+    place: Installation, engine: Engine, people: dict[str, bytes]
+) -> None:
+    with place.transaction() as conn:
+        conn.execute(update(preference).where(preference.c.subject_ref == people[BEN]).values(stated_at=2**62))
+    erase_customer(place, ANNA, at=AT)
+    done = run_requests(engine, place, at=AT)
+    assert [failure.split(":")[0] for failure in done.failures] == ["OverflowError"]
+    assert done.failures[0].endswith("never written there; see: considerate ledger verify, and restore a backup")
+    assert done.erased == 1
+    assert request_of(engine, people[BEN]).status == "in_progress"
 
 
 def test_what_fails_does_not_stop_the_rest(

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import Engine, event, update
 
 from considerate.consent.notices import current_notice
 from considerate.consent.purposes import Purpose
+from considerate.serving import watched_store
 from considerate.serving.models import OneModel
 from considerate.store.engine import open_store, writing
 from considerate.store.tables import subject
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from tests.serving.conftest import World
 
 ON_SITE = Purpose.PERSONALISE_ONSITE
+NO_ID = "00000000-0000-4000-8000-000000000007"
 PEOPLE = ("unknown", "erased", "minor", "silent")
 OWN_NUMBERS = ("decision_id", "consent_epoch", "recorded_at")
 """What differs between any two answers."""
@@ -57,10 +59,10 @@ def shown(answer: Any) -> Any:
         ("GET", "/v1/me/recommendations?mode=non_personalised"),
         ("GET", "/v1/me/preferences"),
         ("GET", "/v1/me/exclusions"),
-        ("GET", "/v1/me/recommendations/00000000-0000-4000-8000-000000000007/explanation"),
-        ("GET", "/v1/me/receipts/00000000-0000-4000-8000-000000000007"),
-        ("GET", "/v1/me/privacy-requests/00000000-0000-4000-8000-000000000007"),
-        ("DELETE", "/v1/me/privacy-requests/00000000-0000-4000-8000-000000000007"),
+        ("GET", f"/v1/me/recommendations/{NO_ID}/explanation"),
+        ("GET", f"/v1/me/receipts/{NO_ID}"),
+        ("GET", f"/v1/me/privacy-requests/{NO_ID}"),
+        ("DELETE", f"/v1/me/privacy-requests/{NO_ID}"),
         ("PUT", "/v1/me/exclusions/order-7"),
         ("GET", "/v1/me/consents"),
     ],
@@ -76,6 +78,49 @@ def test_no_answer_tells_unknown_erased_minor_and_silent_customers_apart(town: "
         assert {name for name in answer.headers if name != "content-length"} == set(answers["unknown"].headers) - {
             "content-length"
         }
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", f"/v1/me/{place}")
+        for place in (
+            "consents",
+            "consent-history",
+            "decisions",
+            "exclusions",
+            "preferences",
+            f"privacy-requests/{NO_ID}",
+            f"receipts/{NO_ID}",
+            f"recommendations/{NO_ID}/explanation",
+        )
+    ]
+    + [("DELETE", "/v1/me/exclusions/order-7"), ("PUT", "/v1/me/exclusions/order-7")],
+)
+def test_the_store_is_asked_the_same_about_each_of_them(
+    town: "World", method: str, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A database is looked at again every few seconds, which is nobody's doing.
+    monkeypatch.setattr(watched_store, "ADMIT_SECONDS", float("inf"))
+    client, said = town.client(), list[str]()
+    body = {"json": {"reason": "gift"}} if method == "PUT" else {}
+
+    def hear(_conn: object, _cursor: object, statement: str, *_more: object) -> None:
+        said.append(statement)
+
+    def asked(who: str) -> list[str]:
+        said.clear()
+        client(method, path, headers=town.token(who), **body)
+        return list(said)
+
+    asked("unknown")
+    event.listen(Engine, "before_cursor_execute", hear)
+    try:
+        heard = {who: asked(who) for who in PEOPLE}
+    finally:
+        event.remove(Engine, "before_cursor_execute", hear)
+    assert heard["unknown"], "something is asked"
+    assert heard == dict.fromkeys(PEOPLE, heard["unknown"])
 
 
 def test_page_events_of_none_of_them_are_told_apart(town: "World") -> None:

@@ -112,6 +112,8 @@ def head_at(conn: Connection, seq: int | None) -> Head:
     ------
     ConsentError
         The ledger does not reach `seq`, or what stands there is no hash.
+    StoreError
+        What stands at its end is no hash.
     """
     end = head(conn)
     if seq is None or seq == end.seq:

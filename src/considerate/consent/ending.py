@@ -10,12 +10,13 @@ from considerate.consent.events import ConsentEvent
 from considerate.consent.ledger import append_many
 from considerate.consent.notices import NoticeShown
 from considerate.consent.purposes import Purpose
+from considerate.store.engine import require_writing
 from considerate.store.keys import Keys
 from considerate.store.tables import consent_current, consent_event, subject
 
 
 def end_grants(
-    conn: Connection, keys: Keys, *whose: ColumnElement[bool], at: datetime, actor: Literal["shop", "operator"]
+    conn: Connection, keys: Keys, whose: ColumnElement[bool], *, at: datetime, actor: Literal["shop", "operator"]
 ) -> int:
     """Append `invalidated` for every consent that is given; a second call appends nothing.
 
@@ -26,7 +27,7 @@ def end_grants(
     keys
         Of this installation.
     whose
-        Conditions on the table `subject`; consents of all active people if there are none.
+        Condition on the table `subject`; of those who meet it, only active people's consents are ended.
     at
         Now.
     actor
@@ -36,12 +37,13 @@ def end_grants(
     -------
         How many consents were ended.
     """
+    require_writing(conn)
     event = consent_event.c
     given = (
         select(event.subject_ref, event.purpose_id, event.notice_id, event.notice_version, event.locale)
-        .join_from(consent_current, consent_event, consent_current.c.seq == event.seq)
-        .join(subject, subject.c.subject_ref == event.subject_ref)
-        .where(consent_current.c.state == ConsentState.GIVEN.value, subject.c.state == "active", *whose)
+        .join_from(subject, consent_current, subject.c.subject_ref == consent_current.c.subject_ref)
+        .join(consent_event, consent_current.c.seq == event.seq)
+        .where(consent_current.c.state == ConsentState.GIVEN.value, subject.c.state == "active", whose)
         .order_by(event.seq)
     )
     ends = [

@@ -70,5 +70,5 @@ def end_grants_of_minors(conn: Connection, keys: Keys, refs: Sequence[bytes], *,
     require_writing(conn)
     young = subject.c.age_band.in_(MINOR_BANDS)
     return sum(
-        end_grants(conn, keys, young, subject.c.subject_ref.in_(part), at=at, actor="shop") for part in chunks(refs)
+        end_grants(conn, keys, young & subject.c.subject_ref.in_(part), at=at, actor="shop") for part in chunks(refs)
     )

@@ -69,6 +69,12 @@ def find_row(conn: Connection, subject_ref: bytes, event_id: bytes) -> Mapping[s
     return None if row is None else dict(row)
 
 
+def is_sound(row: Mapping[str, Any]) -> bool:
+    """Whether a ledger row, read `untyped`, is what was once appended, as far as it can tell by itself."""
+    previous, values = row["prev_hash"], [row[name] for name in HASHED]
+    return isinstance(previous, bytes) and is_chained([previous, row["hash"], *values], previous)
+
+
 def record_of(
     conn: Connection, row: Mapping[str, Any], controller: ControllerConfig, *, retention_days: int
 ) -> dict[str, Any]:
@@ -90,14 +96,12 @@ def record_of(
     ConsentError
         The event is not as it was recorded: nothing is said of it, as a receipt of it would bear out who changed it.
     """
-    values = [row[name] for name in HASHED]
-    previous = row["prev_hash"]
-    if not isinstance(previous, bytes) or not is_chained([previous, row["hash"], *values], previous):
+    if not is_sound(row):
         raise ConsentError(
             f"ledger position {row['seq']}: not what was once appended, so there is no receipt of it; "
             "run: considerate ledger verify"
         )
-    event = canonical_row(values).decode()
+    event = canonical_row([row[name] for name in HASHED]).decode()
     found = notice.c.notice_id == row["notice_id"], notice.c.version == row["notice_version"]
     text = conn.execute(select(notice.c.text_sha256).where(*found, notice.c.locale == row["locale"])).scalar()
     told = _told(json.loads(event))

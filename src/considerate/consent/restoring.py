@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, delete, select
+from sqlalchemy import Connection, Engine, delete, select, true
 
 from considerate.consent.ending import end_grants
 from considerate.consent.ledger import head, verify
@@ -18,6 +18,7 @@ from considerate.errors import ConsentError
 from considerate.store.engine import writing
 from considerate.store.keys import Keys
 from considerate.store.statements import chunks
+from considerate.store.subjects import check_keys
 from considerate.store.tables import consent_event, ledger_checkpoint
 
 SET_ASIDE = "set-aside"
@@ -62,6 +63,7 @@ def accept_loss(engine: Engine, keys: Keys, folder: Path, *, at: datetime) -> Lo
         The chain itself does not hold: that is no loss, and no backup of this ledger.
     """
     with writing(engine) as conn:
+        check_keys(conn, keys)
         bad = verify(conn)
         # A position behind the end is what a loss looks like.
         if bad is not None and bad <= head(conn).seq:
@@ -73,7 +75,7 @@ def accept_loss(engine: Engine, keys: Keys, folder: Path, *, at: datetime) -> Lo
         if not lost:
             return Loss((), 0)
         # Consents first: until the files have moved nothing starts, so no crash leaves a yes that outlived the loss.
-        invalidated = end_grants(conn, keys, at=at, actor="operator")
+        invalidated = end_grants(conn, keys, true(), at=at, actor="operator")
         positions = sorted({checkpoint.seq for _, checkpoint in lost})
         for part in chunks(positions):
             conn.execute(delete(ledger_checkpoint).where(ledger_checkpoint.c.seq.in_(part)))

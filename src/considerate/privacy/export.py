@@ -17,14 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import Connection, Table, select
 
-from considerate.consent.receipts import find_row, record_of, sign_receipt
-from considerate.errors import ConsentError
+from considerate.consent.receipts import find_row, is_sound, record_of, sign_receipt
 from considerate.privacy.export_schema import TABLES, VERSION
 from considerate.privacy.installation import Installation
 from considerate.ranking.history import Channel, Kind
 from considerate.store.decisions import ServedDecision, decisions_of
 from considerate.store.keys import Keys, unseal
 from considerate.store.signing import load_signing_key
+from considerate.store.statements import untyped
 from considerate.store.subjects import customer_id_of, subject_keys
 from considerate.store.tables import (
     consent_current,
@@ -71,16 +71,12 @@ def export_person(place: Installation, subject_ref: bytes, *, at: datetime) -> b
         tables = collect(conn, place.keys, subject_ref)
         if tables is None:
             return None
-        receipts, unsound = dict[str, bytes](), list[int]()
-        for row in tables["ledger"]:
-            try:
-                record = _record(conn, place, subject_ref, row["event_id"])
-            except ConsentError as error:
-                # She has her copy all the same: what was changed behind the ledger is the shop's affair to put right.
-                log.error("a copy of one's data lacks a receipt: %s", error)
-                unsound.append(row["seq"])
-            else:
-                receipts[f"receipts/{row['event_id']}.json"] = sign_receipt(record, key)
+        unsound = [row["seq"] for row in tables["ledger"] if row["event_id"] is None]
+        receipts = {
+            f"receipts/{row['event_id']}.json": sign_receipt(_record(conn, place, subject_ref, row["event_id"]), key)
+            for row in tables["ledger"]
+            if row["seq"] not in unsound
+        }
     with place.decisions() as conn:
         served = decisions_of(conn, subject_ref)
     tables["decisions"] = [_decision(one) for one in reversed(served)]
@@ -128,7 +124,7 @@ def write_archive(
 ) -> bytes:
     """Put it into one zip: each table as JSON and as Parquet, receipts, a manifest with the digest of every file.
 
-    The manifest names the ledger positions, `unsound`, of which there is no receipt.
+    The manifest names the ledger positions, `unsound`, of which nothing is told.
     """
     files: dict[str, bytes] = dict(receipts)
     for name in TABLES:
@@ -151,14 +147,20 @@ def write_archive(
 
 
 def _ledger(conn: Connection, key: bytes, subject_ref: bytes) -> Rows:
+    columns = [untyped(column).label(column.name) for column in consent_event.columns]
     query = (
-        select(consent_event, consent_evidence.c.sealed)
+        select(*columns, consent_evidence.c.sealed)
         .join_from(consent_event, consent_evidence, isouter=True)
         .where(consent_event.c.subject_ref == subject_ref)
         .order_by(consent_event.c.seq)
     )
     rows = []
     for row in conn.execute(query).mappings():
+        if not is_sound(dict(row)):
+            # She has her copy all the same: what was changed behind the ledger is the shop's affair to put right.
+            log.error("a copy of one's data lacks ledger position %s: not what was once appended", row["seq"])
+            rows.append({field.name: None for field in TABLES["ledger"]} | {"seq": row["seq"]})
+            continue
         sealed = row["sealed"]
         # What a commitment was made to lies sealed under her own key, bound to the event.
         evidence = None if sealed is None else json.loads(unseal(key, sealed, row["event_id"]))

@@ -73,10 +73,10 @@ class Journal(Generic[Line]):
         StoreError
             The file cannot be written, or holds something else. The act must not be acknowledged then.
         """
-        if not choose(self.read(home)):
-            return 0
         path = home / self.file
         try:
+            if not choose(self._settled(home)):
+                return 0
             home.mkdir(parents=True, exist_ok=True)
             fresh = not path.exists()
             with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+b", buffering=0) as file:
@@ -102,6 +102,16 @@ class Journal(Generic[Line]):
                 f"{path}: cannot be written: {error.strerror}; check the disk and the permissions"
             ) from error
         return len(new)
+
+    def _settled(self, home: Path) -> tuple[Line, ...]:
+        """Read what the disk has: nobody is in the middle of writing a line that he may have to take back."""
+        try:
+            with (home / self.file).open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH)
+                os.fsync(file.fileno())
+                return self.read(home)
+        except FileNotFoundError:
+            return ()
 
     def _text(self, line: Line) -> bytes:
         return json.dumps(self.fields(line), separators=(",", ":")).encode() + b"\n"

@@ -69,6 +69,12 @@ class Done:
             yield
         except ConsiderateError as error:
             self.failures.append(str(error))
+        except (ArithmeticError, TypeError, ValueError) as error:
+            # Without its text, which may hold a value.
+            self.failures.append(
+                f"{type(error).__name__}: the database holds a value that was never written there; see: considerate "
+                "ledger verify, and restore a backup"
+            )
 
 
 def run_requests(engine: Engine, place: Installation, *, at: datetime, sweeping: bool = True) -> Done:
@@ -226,12 +232,12 @@ def keep_running(
                 place = installation_of(engine, load_keys(home / "keys", create=False), home, config)
                 at = now()
                 done = run_requests(engine, place, at=at, sweeping=look % SWEEP_EVERY == 0)
+                if done.erased or done.exported:
+                    log.info("%d erasures ended, %d exports written", done.erased, done.exported)
                 with reading(engine) as conn:
                     rebuild = rebuild_due(conn)
             finally:
                 engine.dispose()
-            if done.erased or done.exported:
-                log.info("%d erasures ended, %d exports written", done.erased, done.exported)
             failures, was_overdue = done.failures, overdue
             if (overdue := rebuild.by is not None and rebuild.by < at) and not was_overdue:
                 log.warning("%s: overdue; fit and promote a model: pipelines/train.py ... --promote", rebuild)

@@ -80,7 +80,8 @@ def store_busy() -> Problem:
     return Problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "store-unavailable",
-        "The store cannot take this now. Send it again, with the same Idempotency-Key: then nothing is done twice.",
+        "The store did not answer; this may have been done or not. Send it again; an Idempotency-Key keeps what adds "
+        "something from being done twice.",
         {"Retry-After": "1"},
     )
 

@@ -85,7 +85,8 @@ class Proofs:
                 .limit(limit)
             )
             rows = conn.execute(query if before is None else query.where(event.seq < before)).mappings().all()
-            key = subject_keys(conn, keys, [ref]).get(ref)
+            sealed = any(row["sealed"] is not None for row in rows)
+            key = subject_keys(conn, keys, [ref]).get(ref) if sealed else None
         return [_entry(row, key) for row in rows]
 
     def take_in(

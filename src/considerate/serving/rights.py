@@ -150,8 +150,8 @@ class Rights:
     def exclude(self, customer_id: str, order_line: str, reason: ExclusionReason, *, at: datetime) -> Exclusion | None:
         """Let one of her purchases count for nothing; None where it is not hers."""
         with self._store.writing() as (conn, keys):
-            known = find_subject(conn, keys.lookup(customer_id))
-            return None if known is None else exclude_line(conn, known.subject_ref, order_line, reason=reason, at=at)
+            ref = reference_of(conn, keys.lookup(customer_id))
+            return exclude_line(conn, ref, order_line, reason=reason, at=at)
 
     def include(self, customer_id: str, order_line: str) -> bool:
         """Let it count again; False where it is not hers."""

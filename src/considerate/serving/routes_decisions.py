@@ -27,7 +27,7 @@ from considerate.serving.schemas_decisions import (
 from considerate.serving.suggest import Counter
 from considerate.serving.tokens import Caller, Scope
 from considerate.store.decisions import ServedDecision
-from considerate.store.subjects import NOBODY
+from considerate.store.subjects import NO_REF
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ def decision_routes(resources: Resources) -> APIRouter:
 
     async def find(caller: Caller, decision_id: UUID) -> ServedDecision:
         def look() -> ServedDecision | None:
-            reference = resources.customers.standing(caller.subject).subject_ref or NOBODY
+            reference = resources.customers.standing(caller.subject).subject_ref or NO_REF
             return decisions.find(reference, decision_id, since=resources.clock() - kept_for)
 
         found = await read(look)
@@ -72,7 +72,7 @@ def decision_routes(resources: Resources) -> APIRouter:
         """Newest first, as long as they are kept; the newest appear within a quarter of a second."""
 
         def look() -> list[ServedDecision]:
-            reference = resources.customers.standing(caller.subject).subject_ref or NOBODY
+            reference = resources.customers.standing(caller.subject).subject_ref or NO_REF
             since = resources.clock() - kept_for
             return decisions.of(reference, limit=query.limit + 1, before=query.before, since=since)
 

@@ -27,6 +27,7 @@ def drafted(path: Path, content: bytes, *, private: bool) -> Iterator[Path]:
     OSError
         It cannot be written, or not be put there.
     """
+    new = not path.parent.exists()
     path.parent.mkdir(mode=0o700 if private else 0o777, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     try:
@@ -39,6 +40,8 @@ def drafted(path: Path, content: bytes, *, private: bool) -> Iterator[Path]:
     finally:
         draft.unlink(missing_ok=True)
     flush_folder(path.parent)
+    if new:
+        flush_folder(path.parent.parent)
 
 
 def flush_folder(folder: Path) -> None:

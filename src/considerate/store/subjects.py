@@ -16,7 +16,7 @@ from considerate.store.tables import from_micros, key_check, subject, subject_ke
 
 AgeBand = Literal["unknown", "u13", "13_15", "16_17", "adult"]
 State = Literal["active", "erasing", "erased"]
-NOBODY = bytes(16)
+NO_REF = bytes(16)
 """A reference that no one has: what is looked up with it is not there, and answers about strangers are no quicker."""
 AGE_BANDS: tuple[str, ...] = get_args(AgeBand)
 MINOR_BANDS: tuple[str, ...] = ("u13", "13_15", "16_17")
@@ -67,9 +67,9 @@ def find_subject(conn: Connection, lookup: bytes) -> Subject | None:
 
 
 def reference_of(conn: Connection, lookup: bytes) -> bytes:
-    """Give the reference of a subject, `NOBODY` where the store knows nobody of that id."""
+    """Give the reference of a subject, `NO_REF` where the store knows nobody of that id."""
     known = find_subject(conn, lookup)
-    return NOBODY if known is None else known.subject_ref
+    return NO_REF if known is None else known.subject_ref
 
 
 def subject_by_ref(conn: Connection, subject_ref: bytes) -> Subject | None:
