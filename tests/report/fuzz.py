@@ -63,7 +63,9 @@ def fuzz(shop: Shop, caller: str, seconds: int, seed: int) -> tuple[int, int]:
     done = subprocess.run(command, check=False, cwd=shop.home, capture_output=True, text=True)
     sent = sum(map(int, _SENT.findall(done.stdout)))
     if done.returncode or not sent:
-        print(done.stdout[-20_000:], done.stderr[-5_000:], f"{caller} on {shop.kind}, seed {seed}", sep="\n")
+        # Bodies of megabytes would hide what was wrong with them.
+        told = "\n".join(line[:400] for line in done.stdout.splitlines())
+        print(told[-20_000:], done.stderr[-5_000:], f"{caller} on {shop.kind}, seed {seed}", sep="\n")
     return sent, done.returncode if sent else 1
 
 

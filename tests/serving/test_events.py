@@ -160,6 +160,7 @@ def test_a_browser_cannot_assert_a_purchase(world: "World", kind: Any) -> None:
         view("milk", "1\n"),
         view("milk", surface="ho\x7fme"),
         view("milk", timestamp="yesterday"),
+        view("milk", timestamp=0),
         view("milk", timestamp="2026-11-22T12:00:00"),
         view("milk", timestamp="2030-01-01T00:00:00Z"),
         view("milk", timestamp="1901-01-01T00:00:00Z"),

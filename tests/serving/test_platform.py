@@ -159,6 +159,7 @@ def test_the_platforms_token_opens_nothing_of_a_customer(world: "World") -> None
         {"customer_id": ""},
         {"customer_id": None},
         {"notice_version": "one"},
+        {"notice_version": "1"},
         {"evidence": {"n": 1}},
         {"evidence": {"age_band": "adult"}},
         {"jurisdiction": "E\u00ad U"},

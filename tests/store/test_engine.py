@@ -1,6 +1,7 @@
 """Opening the store: what is guaranteed, and every way it can fail."""
 
 import sqlite3
+import stat
 import subprocess
 import sys
 import traceback
@@ -33,6 +34,16 @@ def test_a_new_store_is_durable_and_lets_readers_read_while_one_writes(tmp_path:
         }
     engine.dispose()
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
+
+
+def test_a_new_store_is_its_owner_s_alone(tmp_path: Path) -> None:
+    path = tmp_path / "considerate.db"
+    engine = open_store(url(path), create=True)
+    with writing(engine) as conn:
+        conn.execute(insert(catalogue_state), {"id": 1, "version": 1})
+        modes = {one.name: stat.S_IMODE(one.stat().st_mode) for one in tmp_path.iterdir()}
+    engine.dispose()
+    assert modes == dict.fromkeys(("considerate.db", "considerate.db-wal", "considerate.db-shm"), 0o600)
 
 
 def test_the_wait_for_a_lock_is_what_was_asked_for(store_file: Path) -> None:
@@ -82,7 +93,10 @@ def test_several_processes_may_create_the_same_store_at_once(tmp_path: Path) -> 
 
 def test_a_missing_store_is_not_made_by_accident(tmp_path: Path) -> None:
     path = tmp_path / "none.db"
-    with pytest.raises(StoreError, match=r"none\.db: no such database; create it with: considerate db upgrade"):
+    with pytest.raises(
+        StoreError,
+        match=r"none\.db: no such database; check its name, .* or create it with: considerate",
+    ):
         open_store(url(path), create=False)
     assert not path.exists()
 

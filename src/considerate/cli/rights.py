@@ -120,7 +120,7 @@ def erase(*, customer: Customer = None, config: Config = SERVICE_TOML) -> None:
 
 @app.command()
 def retention(*, config: Config = SERVICE_TOML) -> None:
-    """Delete what is past its time, as [retention] of the service TOML says; meant to be run every night."""
+    """Delete what is past its time, as `retention` in the service TOML says; meant to be run every night."""
     from considerate.privacy.retention import retire
     from considerate.privacy.running import run_requests
     from considerate.settings.service import RetentionConfig
@@ -177,10 +177,12 @@ def _customer(given: str | None) -> str:
     from considerate.errors import ConfigError
 
     # A command line stands in histories and process lists; a pipe does not.
-    customer = sys.stdin.readline().rstrip("\r\n") if given is None else given
-    if not customer:
+    lines = sys.stdin.read().splitlines() if given is None else [given]
+    if len(lines) > 1:
+        raise ConfigError(f"{len(lines)} lines on standard input: one customer id at a time; nothing was done")
+    if not lines or not lines[0]:
         raise ConfigError("no customer id: write it to standard input, or give --customer")
-    return customer
+    return lines[0]
 
 
 def _tell(done: "Done") -> None:

@@ -20,7 +20,9 @@ def token(
     create_key: Annotated[
         bool, typer.Option("--create-key", help="Create the development key if there is none.")
     ] = False,
-    minutes: Annotated[float, typer.Option("--minutes", min=0.1, help="How long the token holds.")] = 15,
+    minutes: Annotated[
+        float, typer.Option("--minutes", min=0.1, max=60, help="How long the token holds, an hour at most.")
+    ] = 15,
     config: Annotated[Path, typer.Option("--config", help="The service TOML.")] = CONFIG,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="key=value over the TOML.")] = None,
 ) -> None:

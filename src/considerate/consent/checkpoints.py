@@ -161,8 +161,9 @@ def _check_one(conn: Connection, checkpoint: Checkpoint, keys: PublicKeys) -> No
     if end.seq < checkpoint.seq:
         raise ConsentError(
             f"the ledger ends at {end.seq}, but its end was {checkpoint.seq} on {checkpoint.time}: the database is "
-            "older than its checkpoints, or was cut short. Restore the newest backup; where there is none, "
-            "run: considerate rights replay, then considerate ledger accept-loss, which asks every customer again"
+            "another one (check the database URL), older than its checkpoints, or was cut short. Restore the newest "
+            "backup; where there is none, run: considerate rights replay, then considerate ledger accept-loss --yes, "
+            "which asks every customer again"
         )
     found = conn.execute(select(untyped(consent_event.c.hash)).where(consent_event.c.seq == checkpoint.seq)).scalar()
     if found != checkpoint.head.hash:

@@ -285,7 +285,7 @@ OF_NOBODY: tuple[Entry, ...] = (
     Entry("file", ("mlflow.*",), "runs and versions: settings, figures, numbers of people, a keyed digest"),
     Entry("file", ("optuna.*", "comparisons/*"), "trials and comparisons of models: settings and figures"),
     Entry("file", ("run/*",), "the running service's settings (a database password may be among them) and counts"),
-    Entry("file", ("demo/*",), "an installation of the demo's own: households of a public data set"),
+    Entry("file", ("demo/*", "demo.lock"), "an installation of the demo's own: households of a public data set"),
     Entry("file", ("scrub.due",), "a note that deleted bytes are still to be overwritten"),
 )
 """What holds nothing about anybody."""

@@ -23,6 +23,16 @@ Whole = Annotated[int, BeforeValidator(_number)]
 """A whole number of a body: 7 or 7.0, as JSON counts; no text that looks like one."""
 PLAIN_TEXT = r"^[^\x00-\x1f\x7f]*$"
 """No control character, as in loading: NUL ends a text in much software, a line break starts a new row in its logs."""
+
+
+def _time_text(value: Any) -> Any:
+    if not isinstance(value, (str, datetime)):
+        raise ValueError("must be a time as text, such as 2026-05-01T12:00:00Z")
+    return value
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_time_text)]
+"""A time of a body, with its zone; no number that counts seconds from somewhere."""
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID, pattern=PLAIN_TEXT)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=PLAIN_TEXT)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-1e9, le=1e9)]
@@ -94,7 +104,7 @@ class PageEvent(Input):
     kind: PageKind
     item_id: Id
     value: Annotated[Number | None, Field(description="The rating, for kind rating.")] = None
-    timestamp: AwareDatetime | None = None
+    timestamp: Time | None = None
     decision_id: UUID | None = None
     surface: Name | None = None
 
@@ -113,7 +123,7 @@ class ShopEvent(Input):
     kind: ShopKind
     item_id: Id
     value: Annotated[Number | None, Field(gt=0, description="Quantity; positive for returns too.")] = None
-    timestamp: AwareDatetime | None = None
+    timestamp: Time | None = None
     channel: Literal["online", "store"] = "online"
     order_line: Id | None = None
     decision_id: UUID | None = None

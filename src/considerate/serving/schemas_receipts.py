@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from considerate.serving.schemas import Id, Input, Name
+from considerate.serving.schemas import Id, Input, Name, Whole
 
 
 class HistoryEntry(BaseModel):
@@ -128,7 +128,7 @@ class PlatformRecord(Input):
     state: Name
     event_time: Name
     notice_id: Name
-    notice_version: Annotated[int, Field(ge=0, le=99_999_999)]
+    notice_version: Annotated[Whole, Field(ge=0, le=99_999_999)]
     locale: Name = "en"
     age_band: Name | None = None
     jurisdiction: Name | None = None

@@ -149,7 +149,9 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
     except OSError as error:
         raise StoreError(f"{path}: cannot be read: {error.strerror}; name the ledger.pub of the shop") from error
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise StoreError(f"{path}: not a PEM public key; restore it from your backup") from error
+        raise StoreError(
+            f"{path}: not a PEM public key; name the ledger.pub of the shop, or restore it from your backup"
+        ) from error
     if not isinstance(key, Ed25519PublicKey):
         raise StoreError(f"{path}: not an Ed25519 key; restore it from your backup")
     return key

@@ -1,7 +1,9 @@
 """The store in one SQLite file: the default, for one machine."""
 
+import os
 import re
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -29,7 +31,10 @@ def sqlite_path(address: URL, name: str, *, create: bool) -> Path:
     path = Path(address.database)
     if not path.exists():
         if not create:
-            raise StoreError(f"{name}: no such database; create it with: considerate db upgrade")
+            raise StoreError(
+                f"{name}: no such database; check its name, restore it from a backup if there was one, or create it "
+                "with: considerate db upgrade"
+            )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -52,6 +57,10 @@ def sqlite_engine(path: Path, *, read_only: bool = False, busy_timeout_ms: int =
     uri = f"file:{quote(str(path))}?mode={'ro' if read_only else 'rwc'}"
 
     def connect() -> sqlite3.Connection:
+        if not read_only and not path.exists():
+            # For its owner alone, and so are the log and the index that SQLite keeps beside it.
+            with suppress(OSError):
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         # Autocommit in the driver: the "begin" hook below alone decides how a transaction starts.
         connection = sqlite3.connect(
             uri, uri=True, timeout=busy_timeout_ms / 1000, isolation_level=None, check_same_thread=False
