@@ -41,7 +41,7 @@ REFUSED_MODELS = ("withdraw", "erase")
 """Those of them that the quick form tries to promote against."""
 
 
-@row("12", "between fit and promotion every change of mind is seen; an erasure always stops it")
+@row("12", "between fit and promotion every change of mind is seen; an erasure always stops it", quick="sqlite")
 def outrun(shop: Shop, quick: bool) -> Outcome:
     times = 1 if quick else 17
     acts = [*ACTS] * times

@@ -34,7 +34,8 @@ from considerate.tracking.runs import track_run
 if TYPE_CHECKING:
     from tests.serving.conftest import World
 
-pytestmark = pytest.mark.slow
+# One service for all of them, which takes seconds to start.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("http")]
 
 ROOT = Path(__file__).parents[2]
 CONSIDERATE = [sys.executable, "-m", "considerate.cli.main"]

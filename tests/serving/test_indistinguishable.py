@@ -1,17 +1,19 @@
 """Who is unknown, erased, a minor or without consent looks the same; and what minors never see, they never see."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import Engine, event, update
+from sqlalchemy import Connection, Engine, Select, event, update
 
 from considerate.consent.notices import current_notice
 from considerate.consent.purposes import Purpose
 from considerate.serving import watched_store
 from considerate.serving.models import OneModel
+from considerate.store import engine as store_engine
+from considerate.store import postgresql
 from considerate.store.engine import open_store, writing
 from considerate.store.tables import subject
 
@@ -107,6 +109,12 @@ def test_the_store_is_asked_the_same_about_each_of_them(
 
     def hear(_conn: object, _cursor: object, statement: str, *_more: object) -> None:
         said.append(statement)
+
+    def ask_driver(conn: Connection, statement: Select[Any], parameters: Mapping[str, Any]) -> Any:
+        said.append(str(statement))
+        return postgresql.ask_driver(conn, statement, parameters)
+
+    monkeypatch.setattr(store_engine, "ask_driver", ask_driver)
 
     def asked(who: str) -> list[str]:
         said.clear()
