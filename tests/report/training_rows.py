@@ -198,8 +198,8 @@ def exact_unlearning(shop: Shop, quick: bool) -> Outcome:
         model: saved(fit(shop, refs.values(), model=model, without=[refs[names[0]], refs[names[7]]])[0])
         for model in models
     }
-    shop.call("DELETE", f"/v1/me/consents/{T}", headers=shop.token(names[0]))
-    asked = shop.call("POST", "/v1/me/privacy-requests", json={"type": "erasure"}, headers=shop.token(names[7]))
+    shop.insist("DELETE", f"/v1/me/consents/{T}", headers=shop.token(names[0]))
+    asked = shop.insist("POST", "/v1/me/privacy-requests", json={"type": "erasure"}, headers=shop.token(names[7]))
     held.append(asked.status_code == 202)
     for model in models:
         held.append(before[model] != never[model])
