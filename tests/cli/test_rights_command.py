@@ -83,7 +83,7 @@ def test_a_copy_is_written_for_the_shop_to_hand_out(home: Path) -> None:
     assert list((home / "exports").iterdir()) == []
     two = run(home, "export", said="nobody\nsomebody\n")
     assert (two.returncode, two.stdout) == (2, "")
-    assert "2 lines on standard input: one customer id at a time; nothing was done" in two.stderr
+    assert "2 lines where one customer id is expected: one at a time; nothing was done" in two.stderr
     unknown = run(home, "export", said="nobody\n")
     assert unknown.returncode == 2
     assert "nobody of this customer id is known here; check the id" in unknown.stderr

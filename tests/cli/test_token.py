@@ -45,6 +45,10 @@ def test_creating_the_key_alone_prints_no_token(app: typer.Typer, tmp_path: Path
     [
         (["--customer", "ann"], "no such key; create it: considerate token --create-key"),
         (["--create-key", "--customer", "ann", "--scope", "root"], "--scope root: must be one of me, events:write"),
+        (
+            ["--create-key", "--customer", "ann", "--minutes", "600"],
+            "--minutes 600: here a token holds for 60 minutes at most; ask for less, or raise",
+        ),
         ([], "--customer is missing"),
         (["--create-key", "--customer", " "], "--customer ' ' is empty; name whom the token is for"),
     ],

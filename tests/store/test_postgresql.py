@@ -138,13 +138,19 @@ def test_a_server_that_stops_answering_is_given_up_and_used_again_when_it_does(s
         with reading(engine) as conn:
             assert conn.execute(text("SELECT 1")).scalar() == 1
 
+    with stopped(pid), pytest.raises(StoreUnavailable, match="does not answer"):
+        ask()
+    ask()
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """A process of the server that says nothing for a while."""
     os.kill(pid, signal.SIGSTOP)
     try:
-        with pytest.raises(StoreUnavailable, match="does not answer"):
-            ask()
+        yield
     finally:
         os.kill(pid, signal.SIGCONT)
-    ask()
 
 
 @contextmanager
@@ -362,12 +368,8 @@ def test_the_driver_alone_gives_up_and_goes_on_as_any_read(store: Database) -> N
     glance()
     with glancing(engine) as conn:
         ((pid,),) = ask(conn, select(func.pg_backend_pid()), {})
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        with pytest.raises(StoreUnavailable, match="does not answer"):
-            glance()
-    finally:
-        os.kill(pid, signal.SIGCONT)
+    with stopped(pid), pytest.raises(StoreUnavailable, match="does not answer"):
+        glance()
     glance()
     with glancing(engine) as conn:
         ((pid,),) = ask(conn, select(func.pg_backend_pid()), {})

@@ -177,9 +177,12 @@ def _customer(given: str | None) -> str:
     from considerate.errors import ConfigError
 
     # A command line stands in histories and process lists; a pipe does not.
-    lines = sys.stdin.read().splitlines() if given is None else [given]
+    if given is None:
+        # Whoever types it ends it with a line.
+        given = sys.stdin.readline() if sys.stdin.isatty() else sys.stdin.read()
+    lines = given.splitlines()
     if len(lines) > 1:
-        raise ConfigError(f"{len(lines)} lines on standard input: one customer id at a time; nothing was done")
+        raise ConfigError(f"{len(lines)} lines where one customer id is expected: one at a time; nothing was done")
     if not lines or not lines[0]:
         raise ConfigError("no customer id: write it to standard input, or give --customer")
     return lines[0]

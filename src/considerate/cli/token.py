@@ -20,9 +20,7 @@ def token(
     create_key: Annotated[
         bool, typer.Option("--create-key", help="Create the development key if there is none.")
     ] = False,
-    minutes: Annotated[
-        float, typer.Option("--minutes", min=0.1, max=60, help="How long the token holds, an hour at most.")
-    ] = 15,
+    minutes: Annotated[float, typer.Option("--minutes", min=0.1, help="How long the token holds.")] = 15,
     config: Annotated[Path, typer.Option("--config", help="The service TOML.")] = CONFIG,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="key=value over the TOML.")] = None,
 ) -> None:
@@ -56,6 +54,11 @@ def token(
     if not customer.strip():
         raise ConfigError(
             f"--customer {customer!r} is empty; name whom the token is for: considerate token --customer ID"
+        )
+    if 60 * minutes > auth.max_token_seconds:
+        raise ConfigError(
+            f"--minutes {minutes:g}: here a token holds for {auth.max_token_seconds / 60:g} minutes at most; ask for "
+            "less, or raise [auth] max_token_seconds"
         )
     wanted = scopes or [Scope.ME.value]
     for scope in wanted:

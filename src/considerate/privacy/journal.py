@@ -66,7 +66,7 @@ class Journal(Generic[Line]):
     def append(self, home: Path, choose: Callable[[Sequence[Line]], Sequence[Line]]) -> int:
         """Append what `choose` gives of the lines there are, and wait until the disk has it; give how many.
 
-        Nobody else appends meanwhile. Where there is nothing to append, nobody is waited for, and no file created.
+        Nobody else appends meanwhile. Where there is nothing to append, no file is created.
 
         Raises
         ------

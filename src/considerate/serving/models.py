@@ -21,6 +21,7 @@ from considerate.errors import ArtefactError
 from considerate.ranking.history import Channel, History, Kind
 from considerate.ranking.scores import Artefact, Goal
 from considerate.serving.problems import place_of
+from considerate.store.files import drafted
 
 log = logging.getLogger(__name__)
 
@@ -185,9 +186,9 @@ def read_pointer(folder: Path) -> Pointer:
 
 def write_pointer(folder: Path, pointer: Pointer) -> None:
     """Replace the pointer in `folder`, in one step that no reader sees half-done."""
-    draft = folder / f".{POINTER}.{os.getpid()}"
-    draft.write_text(json.dumps(asdict(pointer)) + "\n", encoding="utf-8")
-    draft.replace(folder / POINTER)
+    path = folder / POINTER
+    with drafted(path, f"{json.dumps(asdict(pointer))}\n".encode(), private=False) as draft:
+        os.replace(draft, path)
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
