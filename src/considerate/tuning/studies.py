@@ -14,6 +14,7 @@ import numpy as np
 import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import NullPool
 from sqlalchemy.exc import SQLAlchemyError
 
 from considerate.errors import ConfigError
@@ -138,8 +139,9 @@ def storage_of(plan: Plan) -> Iterator[RDBStorage]:
         It is no such file, or of another version of Optuna.
     """
     try:
-        wait = {"connect_args": {"timeout": _SECONDS_FOR_A_LOCK}}
-        storage = RDBStorage(f"sqlite:///{plan.storage_path}", engine_kwargs=wait)
+        # No pool: what Optuna opens before it refuses a file could be closed by nobody.
+        engine = {"connect_args": {"timeout": _SECONDS_FOR_A_LOCK}, "poolclass": NullPool}
+        storage = RDBStorage(f"sqlite:///{plan.storage_path}", engine_kwargs=engine)
     except (SQLAlchemyError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(
