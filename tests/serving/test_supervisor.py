@@ -60,6 +60,14 @@ def test_the_development_key_is_not_believed_where_others_can_call(world: "World
         prepare(config(world, host="0.0.0.0"), Environment(world.home, None))
 
 
+def test_a_service_without_a_single_public_key_does_not_start(world: "World", tmp_path: Path) -> None:
+    jwks = tmp_path / "shop.json"
+    jwks.write_text('{"keys": []}')
+    auth = world.config.auth.model_copy(update={"jwks": str(jwks)})
+    with pytest.raises(ConfigError, match=r"shop\.json: holds no signing key with a kid, .*; add the public key"):
+        prepare(config(world, auth=auth), Environment(world.home, None))
+
+
 def test_a_missing_key_is_named(world: "World", tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="considerate token --create-key"):
         prepare(world.config, Environment(tmp_path / "elsewhere", None))

@@ -2,8 +2,6 @@
 
 import base64
 import json
-import socket
-import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +18,6 @@ from considerate.serving.development import (
     mint_token,
     read_development_key,
 )
-from considerate.serving.token_keys import FileKeys, UrlKeys, parse_jwks
 from considerate.serving.tokens import InvalidToken, jwks_beside, open_verifier
 from considerate.settings.service import AuthConfig
 
@@ -161,93 +158,6 @@ def test_a_customer_cannot_speak_for_the_till_nor_the_till_for_a_customer(world:
     for scopes in (("events:write",), ("me", "events:write"), ("unknown",)):
         answer = client("GET", "/v1/me/recommendations", headers=world.token("till", *scopes))
         assert answer.status_code == 403, scopes
-
-
-def test_a_key_file_that_changes_is_followed(world: "World", tmp_path: Path) -> None:
-    path = tmp_path / "jwks.json"
-    old, new = Ed25519PrivateKey.generate(), tmp_path / "new.pem"
-    create_development_key(new)
-    path.write_text(json.dumps({"keys": [_jwk(old, "old")]}))
-    keys = FileKeys(path)
-    assert keys.find("old") is None, "nobody is believed before the first refresh"
-    keys.refresh()
-    assert keys.find("old") is not None
-    path.write_text(jwks_beside(new).read_text() + " ")
-    keys.refresh()
-    assert keys.find("old") is None
-
-
-def _jwk(key: Ed25519PrivateKey, kid: str) -> dict[str, str]:
-    raw = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-    x = base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-    return {"kty": "OKP", "crv": "Ed25519", "x": x, "kid": kid, "alg": "EdDSA"}
-
-
-def test_keys_behind_a_url_that_does_not_answer_are_a_clear_error() -> None:
-    keys = UrlKeys("https://127.0.0.1:9/jwks.json")
-    with pytest.raises(ConfigError, match=r"https://127.0.0.1:9/jwks.json: cannot be fetched.*check \[auth\] jwks"):
-        keys.refresh()
-    assert keys.find("any") is None
-
-
-@pytest.mark.parametrize(
-    ("answer", "says"),
-    [
-        (b"HTTP/1.1 302 Found\r\nLocation: http://attacker.test/jwks.json\r\nContent-Length: 0\r\n\r\n", "302"),
-        (b"no HTTP at all\r\n\r\n", "cannot be fetched"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", "not a JWKS"),
-    ],
-)
-def test_a_key_url_that_redirects_or_answers_nonsense_is_a_clear_error(answer: bytes, says: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve() -> None:
-            connection, _ = server.accept()
-            with connection:
-                connection.recv(65_536)
-                connection.sendall(answer)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        # http here, which AuthConfig refuses: what is under test is what follows the answer.
-        with pytest.raises(ConfigError, match=says):
-            UrlKeys(f"http://127.0.0.1:{server.getsockname()[1]}/jwks.json").refresh()
-        thread.join()
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("{", "not a JWKS"),
-        ("[]", "not a JWKS"),
-        ('{"keys": []}', "holds no signing key"),
-        ('{"keys": [{"kty": "oct", "k": "AAAA", "kid": "1"}]}', "public keys only"),
-        ('{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "AA", "d": "AA", "kid": "1"}]}', "public keys only"),
-        ('{"keys": [{"kty": "AKP", "pub": "AA", "priv": "AA", "kid": "1"}]}', "public keys only"),
-        ('{"keys": [{"kty": "AKP", "pub": "AA", "kid": "1"}]}', "holds no signing key"),
-        ('{"keys": [{"crv": "Ed25519", "x": "AA", "kid": "1"}]}', "not a JWKS"),
-        ('{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "AA", "kid": "1"}]}', "not a JWKS"),
-    ],
-)
-def test_a_jwks_of_anything_but_public_keys_is_refused(text: str, says: str) -> None:
-    with pytest.raises(ConfigError, match=says):
-        parse_jwks(text.encode(), "keys.json")
-
-
-@pytest.mark.parametrize(
-    "unknown",
-    [
-        {"kty": "AKP", "alg": "ML-DSA-44", "pub": "AA"},
-        {"kty": "OKP", "crv": "X25519", "x": "AA"},
-        {"kty": "OKP", "crv": "Ed448", "x": "AA"},
-        {"kty": "EC", "crv": "P-192", "x": "AA", "y": "AA"},
-        {"kty": "RSA", "alg": "RSA-OAEP", "n": "AA", "e": "AQAB"},
-    ],
-)
-def test_a_kind_of_key_that_nobody_knows_yet_spares_the_rest_of_its_set(unknown: dict[str, str]) -> None:
-    known = _jwk(Ed25519PrivateKey.generate(), "known")
-    for keys in ([{**unknown, "kid": "new"}, known], [known, {**unknown, "kid": "new"}]):
-        assert list(parse_jwks(json.dumps({"keys": keys}).encode(), "keys.json")) == ["known"]
 
 
 def test_a_missing_key_file_names_the_next_step(tmp_path: Path) -> None:

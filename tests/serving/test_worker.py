@@ -14,6 +14,7 @@ from considerate.consent.notices import NOTICE
 from considerate.ranking.linear_items import LinearItems
 from considerate.serving.models import Pointer, write_pointer
 from considerate.serving.run_file import RunFile
+from considerate.serving.tokens import InvalidToken
 from considerate.serving.worker import Worker
 
 if TYPE_CHECKING:
@@ -88,6 +89,38 @@ def test_keys_that_were_missing_at_the_start_are_looked_for_again_soon(world: "W
     work(worker, is_missed, lambda: verifier.ready)
     token = world.token("ann")["Authorization"].removeprefix("Bearer ")
     assert verifier.verify(token).subject == "ann"
+
+
+def test_a_worker_believes_nobody_whose_key_was_taken_away_and_asks_for_the_next(
+    world: "World", caplog: pytest.LogCaptureFixture
+) -> None:
+    jwks = world.home / "shop.json"
+    published = (world.home / "keys" / "development.jwks.json").read_text()
+
+    def publish(text: str) -> bool:
+        # In one step: half a file is no JWKS, and would be a line of its own in the log.
+        draft = jwks.with_suffix(".draft")
+        draft.write_text(text)
+        draft.replace(jwks)
+        return True
+
+    publish(published)
+    auth = world.config.auth.model_copy(update={"jwks": str(jwks), "development_key": None, "jwks_seconds": 0.05})
+    worker = Worker(run_file(world, auth=auth), metrics_folder=None)
+    token = world.token("ann")["Authorization"].removeprefix("Bearer ")
+
+    def is_believed() -> bool:
+        try:
+            return worker.resources.verifier.verify(token).subject == "ann"
+        except InvalidToken:
+            return False
+
+    taken_away, given_back = (lambda: publish('{"keys": []}')), (lambda: publish(published))
+    work(worker, is_believed, taken_away, lambda: not is_believed(), given_back, is_believed)
+    assert [line for line in caplog.messages if line.startswith("keys ")] == [
+        f"keys are missing: {jwks}: holds no signing key with a kid, so no token signed with one is believed; "
+        "add the public key of your token service"
+    ]
 
 
 def test_a_worker_that_starts_later_asks_for_the_notice_of_its_siblings(world: "World") -> None:

@@ -1,6 +1,7 @@
 """Public keys of login tokens: a JWKS (RFC 7517) in a file or behind https. None is ever fetched for a request."""
 
 import json
+import logging
 import urllib.request
 from collections.abc import Mapping
 from http.client import HTTPException
@@ -10,6 +11,8 @@ from typing import Any, Protocol
 import jwt
 
 from considerate.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 FETCH_SECONDS = 5.0
 _SECRET_MEMBERS = frozenset({"d", "k", "priv"})
@@ -35,6 +38,7 @@ class _HeldKeys:
 
     def __init__(self) -> None:
         self._keys: dict[str, jwt.PyJWK] = {}
+        self._text: bytes | None = None
 
     def find(self, kid: str) -> jwt.PyJWK | None:
         """Give the key, or None."""
@@ -45,35 +49,42 @@ class _HeldKeys:
         """Whether there is any."""
         return bool(self._keys)
 
+    def _hold(self, text: bytes, where: str) -> None:
+        """Believe what a JWKS holds and nothing else, also where it holds nothing: so the only key is taken away."""
+        if text == self._text:
+            return
+        self._keys = parse_jwks(text, where)
+        self._text = text
+        if not self._keys:
+            raise ConfigError(
+                f"{where}: holds no signing key with a kid, so no token signed with one is believed; "
+                "add the public key of your token service"
+            )
+
 
 class FileKeys(_HeldKeys):
-    """A JWKS file, read at the first `refresh` and again when it changes."""
+    """A JWKS file."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._path = path
-        self._stamp: tuple[int, int] | None = None
 
     def refresh(self) -> None:
-        """Read the file if it changed since.
+        """Read the file; its time and size would not tell of every key that was exchanged.
 
         Raises
         ------
         ConfigError
-            It is missing or no JWKS of public keys. The keys read before stay.
+            It is missing or no JWKS: the keys read before stay. Or it holds no key any more, said once: none stays.
         """
         try:
-            stat = self._path.stat()
-            if (stat.st_mtime_ns, stat.st_size) == self._stamp:
-                return
             text = self._path.read_bytes()
         except OSError as error:
             raise ConfigError(
                 f"{self._path}: cannot be read: {error.strerror}; set [auth] jwks to your shop's public keys, "
                 "or create a development key: considerate token --create-key"
             ) from error
-        self._keys = parse_jwks(text, str(self._path))
-        self._stamp = (stat.st_mtime_ns, stat.st_size)
+        self._hold(text, str(self._path))
 
 
 class _StayThere(urllib.request.HTTPRedirectHandler):
@@ -99,7 +110,8 @@ class UrlKeys(_HeldKeys):
         Raises
         ------
         ConfigError
-            The answer is no JWKS of public keys, or there is none. The keys fetched before stay.
+            There is no answer or it is no JWKS: the keys fetched before stay. Or it holds no key any more, said once:
+            none stays.
         """
         try:
             with _NO_REDIRECTS.open(self._url, timeout=FETCH_SECONDS) as answer:
@@ -108,30 +120,56 @@ class UrlKeys(_HeldKeys):
             raise ConfigError(
                 f"{self._url}: cannot be fetched: {error}; check [auth] jwks and the network, or use a file"
             ) from error
-        self._keys = parse_jwks(text, self._url)
+        self._hold(text, self._url)
 
 
 def parse_jwks(text: bytes, where: str) -> dict[str, jwt.PyJWK]:
-    """Read public signing keys by their `kid`; kinds of key that we do not know are skipped (RFC 7517, section 5).
+    """Read public signing keys by their `kid`, none where there is none.
+
+    Kinds of key that we do not know are passed over, and so is, with a line in the log, an entry that breaks a rule
+    (RFC 7517, section 5): it must not keep a key in use that its set has lost. Its `kid` is nobody's.
 
     Raises
     ------
     ConfigError
-        No JSON, no key, or a key that must not be here: private or symmetric.
+        It is no JWKS at all.
     """
     try:
         entries = json.loads(text)["keys"]
-        keys: dict[str, jwt.PyJWK] = {}
-        for entry in entries:
-            if entry.get("kty") == "oct" or not _SECRET_MEMBERS.isdisjoint(entry):
-                raise ConfigError(f"{where}: holds a private or symmetric key; a JWKS must hold public keys only")
-            if entry.get("use", "sig") == "sig" and isinstance(entry.get("kid"), str) and _known_kind(entry):
-                keys[entry["kid"]] = jwt.PyJWK(entry)
-    except (ValueError, KeyError, TypeError, AttributeError, jwt.PyJWTError) as error:
+        if not isinstance(entries, list):
+            raise TypeError("keys must be a list")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(f"{where}: not a JWKS: {error}; expected {{'keys': [...]}} (RFC 7517)") from error
-    if not keys:
-        raise ConfigError(f"{where}: holds no signing key with a kid; add the public key of your token service")
-    return keys
+    keys: dict[str, jwt.PyJWK] = {}
+    refused: set[str] = set()
+    for place, entry in enumerate(entries):
+        kid: Any = entry.get("kid") if isinstance(entry, dict) else None
+        try:
+            key = _signing_key(entry)
+            if key is not None and kid in keys:
+                raise ValueError("a kid must be of one key alone")
+        except Exception as error:  # whatever one entry holds, the others are heard: a revoked key must go
+            rule = str(error) or type(error).__name__
+            log.error("%s: keys[%d], kid %r: %s; no token is believed for it: mend the entry", where, place, kid, rule)
+            if isinstance(kid, str):
+                refused.add(kid)
+            continue
+        if key is not None:
+            keys[kid] = key
+    return {kid: key for kid, key in keys.items() if kid not in refused}
+
+
+def _signing_key(entry: Any) -> jwt.PyJWK | None:
+    """Read an entry; None for one that is not for signatures or of a kind that we do not know."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("kty"), str):
+        raise ValueError("must be an object with a kty")
+    if entry["kty"] == "oct" or not _SECRET_MEMBERS.isdisjoint(entry):
+        raise ValueError("private or symmetric; a JWKS must hold public keys only, so sign with a new one")
+    if entry.get("use", "sig") != "sig" or not _known_kind(entry):
+        return None
+    if not isinstance(entry.get("kid"), str):
+        raise ValueError("must have a kid, which is a text")
+    return jwt.PyJWK(entry)
 
 
 def _known_kind(entry: Mapping[str, Any]) -> bool:

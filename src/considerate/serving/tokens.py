@@ -83,7 +83,7 @@ class Verifier:
 
     @property
     def ready(self) -> bool:
-        """Whether every key set was read at least once."""
+        """Whether every key set holds a key."""
         return all(keys.known for keys in self._keys)
 
     def verify(self, token: str) -> Caller:
@@ -105,7 +105,7 @@ class Verifier:
         Raises
         ------
         ConfigError
-            One could not be read; the others were.
+            One could not be read or holds no key; the others were read.
         """
         failed: ConfigError | None = None
         for keys in self._keys:

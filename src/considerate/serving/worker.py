@@ -169,7 +169,7 @@ class Worker:
         try:
             self._verifier.refresh()
         except ConfigError as error:
-            log.error("keys stay as they are: %s", error)
+            log.error("keys %s: %s", "stay as they are" if self._verifier.ready else "are missing", error)
         except Exception as error:  # the watch must outlive whatever one answer holds: a revoked key must go
             log.error("keys stay as they are: %s", type(error).__name__)
 
