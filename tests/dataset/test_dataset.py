@@ -193,7 +193,7 @@ def test_an_id_map_finds_its_own_ids_and_no_others(ids: list[str], strangers: li
 
 def people(**said: dict[str, str]) -> pa.Table:
     """Write customers' attributes down as `[customers]` gives them."""
-    rows = [{"customer_id": customer, "birth_year": 1980, **known} for customer, known in said.items()]
+    rows = [{"customer_id": customer, "birth_year": "1980", **known} for customer, known in said.items()]
     return pa.Table.from_pylist(rows, schema=CUSTOMERS)
 
 

@@ -131,28 +131,60 @@ def test_customers_have_bands_and_coarse_regions(tmp_path: Path, environment: En
     assert table["customer_id"].to_pylist() == ["anna", "otto", "zoe"]
     assert table["age_band"].to_pylist() == ["25-34", "Under 18", "55-64"]
     assert table["region"].to_pylist() == ["10", "90", None]
-    assert table["birth_year"].to_pylist() == [1990, None, None]
+    assert table["birth_year"].to_pylist() == ["1990", None, "99"]
     assert table["gender"].null_count == 3
+
+
+def people_of(tmp_path: Path, rows: str) -> DataConfig:
+    columns = {"customer_id": "id", "age_band": "age", "birth_year": "born"}
+    return config_of(tmp_path / "people.csv", "id,age,born\n" + rows, "customers", columns=columns)
+
+
+@pytest.mark.parametrize(
+    ("age", "expected"),
+    [("17", "u13"), ("17.5", "u13"), ("18", "adult"), ("120", "adult"), ("13_15", "13_15"), ("16_17", "16_17")],
+)
+def test_a_file_of_ages_or_of_the_bands_of_the_store_is_read(
+    tmp_path: Path, environment: Environment, age: str, expected: str
+) -> None:
+    assert legal_age_bands(read_customers(people_of(tmp_path, f"anna,{age},\n"), environment), AT) == {"anna": expected}
+
+
+@pytest.mark.parametrize(
+    ("rows", "column"),
+    [
+        ("anna,2012,\n", "age_band: '2012'"),
+        ("anna,121,\n", "age_band: '121'"),
+        ("anna,inf,\n", "age_band: 'inf'"),
+        ("anna,adult,\nanna,,2012-05-03\n", "birth_year: '2012-05-03'"),
+    ],
+)
+def test_an_age_in_a_file_that_is_not_surely_understood_is_refused(
+    tmp_path: Path, environment: Environment, rows: str, column: str
+) -> None:
+    customers = read_customers(people_of(tmp_path, rows), environment)
+    with pytest.raises(DataError, match=rf"customers\.columns\.{column} \(1\), customers concerned: 1; must be"):
+        legal_age_bands(customers, AT)
 
 
 @pytest.mark.parametrize(
     ("birth_year", "band", "expected"),
     [
-        (2007, None, "adult"),
-        (2008, None, "16_17"),  # she may still be 17: her birthday counts as yet to come
-        (2010, None, "13_15"),
-        (2013, None, "u13"),
+        ("2007", None, "adult"),
+        ("2008", None, "16_17"),  # she may still be 17: her birthday counts as yet to come
+        ("2010", None, "13_15"),
+        ("2013", None, "u13"),
         (None, "65+", "adult"),
         (None, "18-24", "adult"),
         (None, "16-24", "16_17"),
         (None, "Under 18", "u13"),
         (None, "<18", "u13"),
         (None, "Age 13 to 17", "13_15"),
-        (2012, "25-34", "13_15"),
+        ("2012", "25-34", "13_15"),
         (None, "unknown", None),
         (None, None, None),
     ],
 )
-def test_an_age_is_taken_at_its_lowest(birth_year: int | None, band: str | None, expected: str | None) -> None:
-    table = pa.table({"customer_id": ["a"], "birth_year": pa.array([birth_year], pa.int16()), "age_band": [band]})
+def test_an_age_is_taken_at_its_lowest(birth_year: str | None, band: str | None, expected: str | None) -> None:
+    table = pa.table({"customer_id": ["a"], "birth_year": [birth_year], "age_band": [band]})
     assert legal_age_bands(table, AT).get("a") == expected

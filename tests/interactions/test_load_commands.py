@@ -94,6 +94,23 @@ def test_what_is_wrong_is_one_message_and_exit_code_2(
     assert not list(shop.rglob("*.part"))
 
 
+def test_an_age_that_is_not_understood_is_told_before_anything_is_written(shop: Path, considerate: Considerate) -> None:
+    (shop / "people.csv").write_text("id,born\nanna,2012-05-03\n", encoding="utf-8")
+    columns = (
+        '[customers]\nformat = "csv"\npath = "people.csv"\ncolumns = { customer_id = "id", birth_year = "born" }\n'
+    )
+    (shop / "shop.toml").write_text(TOML + columns, encoding="utf-8")
+    code, _, err = considerate("load", "shop.toml", "--into-store")
+    assert code == 2
+    assert "customers.columns.birth_year: '2012-05-03' (1), customers concerned: 1; must be a year" in " ".join(
+        err.split()
+    )
+    assert "anna" not in err
+    assert not (shop / "var" / "considerate.db").exists()
+    (shop / "people.csv").write_text("id,born\nanna,2012\n", encoding="utf-8")
+    assert considerate("load", "shop.toml", "--into-store")[0] == 0
+
+
 def test_items_are_imported_once(considerate: Considerate) -> None:
     assert "2 items added or changed" in considerate("items", "import", "shop.toml")[1]
     assert "0 items added or changed, 2 were the same" in considerate("items", "import", "shop.toml")[1]

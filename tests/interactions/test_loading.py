@@ -87,6 +87,26 @@ def test_the_news_that_a_customer_is_a_minor_ends_what_she_gave_for_good(
         assert states == [ConsentState.INVALIDATED, ConsentState.GIVEN]
 
 
+def test_the_age_of_somebody_whom_the_feed_does_not_name_ends_what_she_gave(
+    read: Read, engine: Engine, keys: Keys
+) -> None:
+    load_into_store(read(ROWS), engine, keys, at=AT, age_bands={"anna": "adult"})
+    lookup = keys.lookup("anna")
+    with writing(engine) as conn:
+        anna = find_subject(conn, lookup)
+        assert anna is not None
+        grant(conn, keys, anna.subject_ref, TRAIN, notice=current_notice(), at=AT, policy=Policy())
+    bands = {"anna": "13_15", "stranger": "13_15"}
+    report = load_into_store(read("otto,soup,2026-02-01,1,9\n"), engine, keys, at=AT, age_bands=bands)
+    with reading(engine) as conn:
+        anna, facts = find_subject(conn, lookup), read_facts(conn, lookup)[1]
+        assert find_subject(conn, keys.lookup("stranger")) is None
+    assert anna is not None
+    assert (anna.age_band, facts.consents[TRAIN].state) == ("13_15", ConsentState.INVALIDATED)
+    assert report.customers == 1
+    assert counted(engine) == (4, 2)
+
+
 def test_a_load_that_fails_half_way_leaves_nothing(read: Read, engine: Engine, keys: Keys) -> None:
     table = read(ROWS).table
     broken = Interactions(table.set_column(1, "item_id", pa.nulls(3, pa.string())), LoadReport("shop", 3, 3))

@@ -81,6 +81,16 @@ def test_a_new_age_band_replaces_the_old_one_and_ends_cached_results(engine: Eng
     assert (changed.age_band, changed.consent_epoch) == ("16_17", 1)
 
 
+def test_an_age_alone_corrects_who_is_known_and_makes_nobody(engine: Engine, keys: Keys) -> None:
+    with writing(engine) as conn:
+        ref = ensure_subjects(conn, keys, ["7"], age_bands={"7": "adult"})["7"]
+        refs = ensure_subjects(conn, keys, ["8"], age_bands={"7": "16_17", "stranger": "16_17"})
+        known = subject_by_ref(conn, ref)
+        assert conn.execute(select(func.count()).select_from(subject)).scalar() == 2
+    assert known is not None
+    assert (known.age_band, refs["7"], list(refs)) == ("16_17", ref, ["8", "7"])
+
+
 def test_an_unknown_age_band_is_refused(engine: Engine, keys: Keys) -> None:
     with pytest.raises(StoreError, match=r"age_band '42': must be one of unknown, u13"), writing(engine) as conn:
         ensure_subjects(conn, keys, ["7"], age_bands={"7": "42"})

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from considerate.errors import ConfigError, DataError
+from considerate.interactions.ages import OLDEST, ages_of_labels, ages_of_years
 from considerate.interactions.columns import Columns
 from considerate.interactions.mapping import as_text, condition, present
 from considerate.interactions.rules import MAX_ID
@@ -28,7 +29,7 @@ _BANDS = ((18, "Under 18"), (25, "18-24"), (35, "25-34"), (45, "35-44"), (55, "4
 CUSTOMERS = pa.schema(
     [
         pa.field(Columns.CUSTOMER, pa.string(), nullable=False),
-        pa.field("birth_year", pa.int16()),
+        pa.field("birth_year", pa.string()),
         pa.field("age_band", pa.string()),
         pa.field("gender", pa.string()),
         pa.field("region", pa.string()),
@@ -113,8 +114,8 @@ def read_items_report(config: DataConfig, environment: Environment) -> tuple[Cat
 def read_customers(config: DataConfig, environment: Environment) -> pa.Table:
     """Read what is known about customers, as schema `CUSTOMERS`; no row where the TOML has no `[customers]`.
 
-    An `age_band` that is a number is read as an age in years and becomes a band (`25-34`); `region` is cut to
-    `region_characters`.
+    An `age_band` that is a number up to 120 is read as an age in years and becomes a band (`25-34`), any other stays as
+    it is, and so does `birth_year`: `legal_age_bands` says what they mean. `region` is cut to `region_characters`.
 
     Raises
     ------
@@ -129,9 +130,6 @@ def read_customers(config: DataConfig, environment: Environment) -> pa.Table:
     with open_files(wanted, wanted.path, environment) as source:
         texts = _texts(source, wanted, _CUSTOMER_COLUMNS, "customers")
         values = dict(texts)
-        if "birth_year" in texts:
-            year = f"TRY_CAST({texts['birth_year']} AS SMALLINT)"
-            values["birth_year"] = f"CASE WHEN {year} BETWEEN 1880 AND 2200 THEN {year} END"
         if "age_band" in texts:
             values["age_band"] = _banded(texts["age_band"])
         if "region" in texts and wanted.region_characters is not None:
@@ -202,9 +200,10 @@ def _latest(source: Source, key: str, names: list[str]) -> pa.Table:
 
 
 def _banded(text: str) -> str:
-    age = f"TRY_CAST({text} AS DOUBLE)"
-    cases = " ".join(f"WHEN {age} < {upper} THEN {literal(band)}" for upper, band in _BANDS)
-    return f"CASE WHEN {age} IS NULL THEN {text} {cases} ELSE '65+' END"
+    # A cast alone reads the band 13_15 as 1315, and a birth year as a great age.
+    age = f"CASE WHEN regexp_full_match({text}, '[0-9]{{1,3}}(\\.[0-9]+)?') THEN TRY_CAST({text} AS DOUBLE) END"
+    cases = " ".join(f"WHEN ({age}) < {upper} THEN {literal(band)}" for upper, band in _BANDS)
+    return f"CASE {cases} WHEN ({age}) <= {OLDEST} THEN '65+' ELSE {text} END"
 
 
 def _check_policy(wanted: ItemsConfig, name: str) -> None:
@@ -261,29 +260,22 @@ def _catalogue(table: pa.Table, wanted: ItemsConfig) -> Catalogue:
 def legal_age_bands(customers: pa.Table, at: datetime) -> dict[str, str]:
     """Give customer id -> the store's age band, for the customers whose age is known.
 
-    An age is taken at its lowest: a birth year counts as if its birthday were still to come this year, and a band
-    counts from its lower end. A band without one (`Under 18`) names a minor of unknown age: the youngest.
+    An age is taken at its lowest (`interactions.ages`); a birth year tells it better than a band.
 
-    >>> table = pa.table({"customer_id": ["a", "b"], "birth_year": [None, 2012], "age_band": ["25-34", None]})
+    Raises
+    ------
+    DataError
+        An age that cannot be read for sure, be there another of the same customer or not.
+
+    >>> table = pa.table({"customer_id": ["a", "b"], "birth_year": [None, "2012"], "age_band": ["25-34", None]})
     >>> legal_age_bands(table, datetime.fromisoformat("2026-03-01T00:00:00+00:00"))
     {'a': 'adult', 'b': '13_15'}
     """
+    by_year = ages_of_years(customers["birth_year"].to_pylist(), at)
+    by_label = ages_of_labels(customers["age_band"].to_pylist())
     bands = {}
-    for row in customers.select([Columns.CUSTOMER, "birth_year", "age_band"]).to_pylist():
-        years = _lowest_age(row["birth_year"], row["age_band"], at)
+    for customer, year_age, label_age in zip(customers[Columns.CUSTOMER].to_pylist(), by_year, by_label, strict=True):
+        years = label_age if year_age is None else year_age
         if years is not None:
-            bands[row[Columns.CUSTOMER]] = (
-                "adult" if years >= 18 else "16_17" if years >= 16 else "13_15" if years >= 13 else "u13"
-            )
+            bands[customer] = "adult" if years >= 18 else "16_17" if years >= 16 else "13_15" if years >= 13 else "u13"
     return bands
-
-
-def _lowest_age(birth_year: int | None, band: str | None, at: datetime) -> int | None:
-    if birth_year is not None:
-        return at.year - birth_year - 1
-    text = (band or "").strip().lower()
-    digits = text.lstrip("<>=~ abcdefghijklmnopqrstuvwxyz")
-    number = digits[: len(digits) - len(digits.lstrip("0123456789"))]
-    if not number:
-        return None
-    return 0 if text.startswith(("under", "<", "below", "up to")) else int(number)

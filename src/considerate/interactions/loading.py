@@ -16,7 +16,7 @@ from considerate.interactions.sources import connect
 from considerate.store.engine import writing
 from considerate.store.interactions import INTERACTION_COLUMNS, ingest
 from considerate.store.keys import Keys
-from considerate.store.subjects import ensure_subjects
+from considerate.store.subjects import MINOR_BANDS, ensure_subjects
 from considerate.store.tables import to_micros
 
 _BLOCK = 50_000
@@ -59,8 +59,9 @@ def load_into_store(
 ) -> StoreLoadReport:
     """Write interactions in one transaction, making subjects for customers the store has not met.
 
-    An interaction is known by customer and event id: loading the same feed again changes nothing. Consents given by
-    somebody who turns out to be a minor end with it.
+    An interaction is known by customer and event id: loading the same feed again changes nothing. Ages reach the
+    customers of the feed and everybody else whom the store knows; what somebody who turns out to be a minor consented
+    to ends with it.
 
     Parameters
     ----------
@@ -73,7 +74,8 @@ def load_into_store(
     at
         Now: when the rows were received.
     age_bands
-        Customer id -> age band of the store, where it is known (`interactions.catalogue.legal_age_bands`).
+        Customer id -> age band of the store, where it is known (`interactions.catalogue.legal_age_bands`). Somebody who
+        is neither in the store nor in the feed is not taken into the store.
 
     Raises
     ------
@@ -83,11 +85,11 @@ def load_into_store(
     started = time.perf_counter()
     distinct = pc.unique(interactions.table[Columns.CUSTOMER])
     customers = distinct.to_pylist()
-    known = set(customers)
-    bands = {customer: band for customer, band in (age_bands or {}).items() if customer in known}
+    bands = age_bands or {}
     with writing(engine) as conn:
         refs = ensure_subjects(conn, keys, customers, age_bands=bands, at=at)
-        end_grants_of_minors(conn, keys, [refs[customer] for customer in bands], at=at)
+        minors = [refs[customer] for customer, band in bands.items() if band in MINOR_BANDS and customer in refs]
+        end_grants_of_minors(conn, keys, minors, at=at)
         # From one buffer: pyarrow imports pandas, for seconds, to turn a list into an array.
         joined = pa.py_buffer(b"".join(refs[customer] for customer in customers))
         ordered = pa.Array.from_buffers(pa.binary(16), len(customers), [None, joined])

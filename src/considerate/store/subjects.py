@@ -97,6 +97,8 @@ def ensure_subjects(
 ) -> dict[str, bytes]:
     """Give the subject reference of every customer id, making the subjects that are missing.
 
+    Those of whom `age_bands` alone speaks are given too if the store knows them, and not made if it does not.
+
     Parameters
     ----------
     conn
@@ -121,16 +123,12 @@ def ensure_subjects(
     require_writing(conn, shared=not age_bands)
     bind_keys(conn, keys)
     bands = {customer: _known_band(band) for customer, band in (age_bands or {}).items()}
-    lookups = {keys.lookup(customer): customer for customer in dict.fromkeys(customer_ids)}
-    found: dict[str, bytes] = {}
-    for part in chunks(list(lookups)):
-        query = select(subject.c.lookup_hmac, subject.c.subject_ref).where(subject.c.lookup_hmac.in_(part))
-        found.update({lookups[lookup]: ref for lookup, ref in conn.execute(query)})
-    missing = [(lookup, customer) for lookup, customer in lookups.items() if customer not in found]
-    made = _insert_subjects(conn, keys, missing, bands, at or datetime.now(UTC))
-    _correct_bands(conn, {found[customer]: band for customer, band in bands.items() if customer in found})
-    every = found | made
-    return {customer: every[customer] for customer in lookups.values()}
+    every = list(dict.fromkeys([*customer_ids, *bands]))
+    found, differing = _known_refs(conn, keys, every, bands)
+    missing = [customer for customer in dict.fromkeys(customer_ids) if customer not in found]
+    refs = found | _insert_subjects(conn, keys, missing, bands, at or datetime.now(UTC))
+    _correct_bands(conn, differing)
+    return {customer: refs[customer] for customer in every if customer in refs}
 
 
 def customer_id_of(conn: Connection, keys: Keys, subject_ref: bytes) -> str | None:
@@ -186,13 +184,30 @@ def check_keys(conn: Connection, keys: Keys) -> bool:
     return known is not None
 
 
+def _known_refs(
+    conn: Connection, keys: Keys, customer_ids: Sequence[str], bands: Mapping[str, str]
+) -> tuple[dict[str, bytes], dict[bytes, str]]:
+    """Give customer id -> reference of those whom the store knows, and reference -> band where it has another."""
+    found: dict[str, bytes] = {}
+    differing: dict[bytes, str] = {}
+    wanted = select(subject.c.lookup_hmac, subject.c.subject_ref, subject.c.age_band)
+    for part in chunks(customer_ids):
+        lookups = {keys.lookup(customer): customer for customer in part}
+        for lookup, ref, known in conn.execute(wanted.where(subject.c.lookup_hmac.in_(list(lookups)))):
+            customer = lookups[lookup]
+            found[customer] = ref
+            if bands.get(customer, known) != known:
+                differing[ref] = bands[customer]
+    return found, differing
+
+
 def _insert_subjects(
-    conn: Connection, keys: Keys, missing: Sequence[tuple[bytes, str]], bands: Mapping[str, str], at: datetime
+    conn: Connection, keys: Keys, missing: Sequence[str], bands: Mapping[str, str], at: datetime
 ) -> dict[str, bytes]:
     made: dict[str, bytes] = {}
     subjects, wrapped = [], []
     created = to_micros(at)
-    for lookup, customer in missing:
+    for customer in missing:
         ref = new_ref()
         key, wrapped_key = keys.new_subject_key(ref)
         made[customer] = ref
@@ -200,7 +215,7 @@ def _insert_subjects(
         subjects.append(
             {
                 "subject_ref": ref,
-                "lookup_hmac": lookup,
+                "lookup_hmac": keys.lookup(customer),
                 "customer_id_enc": seal(key, customer.encode("utf-8", "surrogatepass"), ref),
                 "age_band": band or "unknown",
                 "age_source": "shop" if band else "none",
@@ -235,7 +250,7 @@ def _correct_bands(conn: Connection, bands: Mapping[bytes, str]) -> None:
         return
     changed = (
         update(subject)
-        .where(subject.c.subject_ref == bindparam("ref"), subject.c.age_band != bindparam("band"))
+        .where(subject.c.subject_ref == bindparam("ref"))
         # A new band can end or allow consent, so cached results of the old one must not be served.
         .values(age_band=bindparam("band"), age_source="shop", consent_epoch=subject.c.consent_epoch + 1)
     )
