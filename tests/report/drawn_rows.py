@@ -1,5 +1,6 @@
 """Age limits in shops of chance, without a service: ten thousand of them take seconds."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -11,35 +12,51 @@ from tests.serving.conftest import IDS, make_model, served
 from considerate.items.catalogue import AGE_UNKNOWN, Catalogue
 from considerate.ranking.history import Channel, History, Kind
 from considerate.serving.lists import Wish, everybodys_list, own_list
-from considerate.serving.shelves import Age, Audience, Shelves
+from considerate.serving.models import Served
+from considerate.serving.shelves import Age, Audience, Shelf, Shelves
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 LIMITS = (0, 0, 16, 18, 21, AGE_UNKNOWN)
 GOALS: tuple[Literal["repeat", "new", "all"], ...] = ("repeat", "new", "all")
 
 
+@dataclass(frozen=True)
+class _Page:
+    """What a list is made from: the shelf with a model and without one, what is wished for, and whose history."""
+
+    shelf: Shelf
+    bare: Shelf
+    wish: Wish
+    history: History
+
+    def by_each_road(self, model: Served, age: Age, *, sensitive: bool) -> list[list[str]]:
+        """Give the items listed on each road to somebody of an age."""
+        lists = (
+            everybodys_list(model, self.shelf, self.wish, age, at=NOW),
+            everybodys_list(None, self.bare, self.wish, age, at=NOW),
+            own_list(model, self.shelf, self.history, self.wish, Audience(age, sensitive=sensitive), at=NOW),
+        )
+        return [[one.item_id for one in items] for items in lists]
+
+
 @row("attack 21", "age-restricted products by every road, in catalogues, histories and pages of chance", quick="sqlite")
 def drawn(shop: Shop, quick: bool) -> Outcome:
     draw, model = np.random.default_rng(21), served(make_model())
-    held, listed, limited = [], 0, 0
+    held: list[bool] = []
+    listed, limited = np.zeros(3, np.int64), np.zeros(3, np.int64)
     for _ in range(300 if quick else 10_000):
         catalogue = _catalogue(draw)
         free = {item for item, limit in zip(catalogue.item_ids, catalogue.min_age, strict=True) if limit == 0}
-        shelf, wish = Shelves().shelf(catalogue, model), _wish(draw)
-        age = Age.MINOR if draw.random() < 0.8 else Age.UNREADABLE
-        audience = Audience(age, sensitive=bool(draw.integers(2)))
-        for items in (
-            everybodys_list(model, shelf, wish, age, at=NOW),
-            everybodys_list(None, Shelves().shelf(catalogue, None), wish, age, at=NOW),
-            own_list(model, shelf, _history(draw), wish, audience, at=NOW),
-        ):
-            listed += len(items)
-            held.append({one.item_id for one in items} <= free)
+        page = _Page(Shelves().shelf(catalogue, model), Shelves().shelf(catalogue, None), _wish(draw), _history(draw))
+        age, sensitive = Age.MINOR if draw.random() < 0.8 else Age.UNREADABLE, bool(draw.integers(2))
+        young = page.by_each_road(model, age, sensitive=sensitive)
+        held += [free.issuperset(items) for items in young]
+        listed += [len(items) for items in young]
         # The same list for an adult does show them: they are there to be shown.
-        grown = everybodys_list(model, shelf, wish, Age.ADULT, at=NOW)
-        limited += sum(one.item_id not in free for one in grown)
-    held.append(listed > 0 and limited > 0)
-    return outcome(held, f"{listed:,} products listed, {limited:,} with a limit to adults")
+        grown = page.by_each_road(model, Age.ADULT, sensitive=sensitive)
+        limited += [len({*items} - free) for items in grown]
+    held += [*(listed > 0).tolist(), *(limited > 0).tolist()]
+    return outcome(held, f"{listed.sum():,} products listed, {limited.sum():,} with a limit to adults")
 
 
 def _catalogue(draw: np.random.Generator) -> Catalogue:

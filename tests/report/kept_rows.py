@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from tests.report.gate import learnt_from
-from tests.report.rights_rows import BECAUSE, decisions_in_log, shown, training
+from tests.report.rights_rows import BECAUSE, answered, decisions_in_log, shown, training
 from tests.report.rows import Outcome, outcome, row, within
 from tests.report.shop import Shop
 
@@ -155,7 +155,9 @@ def till(shop: Shop, quick: bool) -> Outcome:
         ref = shop.know(she)
         shop.buy(she, ["bread"], channel="store")
         held.append(learnt_from(shop, [ref])[0] == ["bread", "milk"])
-        wanted = shown(shop.ask(twin, BECAUSE))
+        alike = shop.ask(twin, BECAUSE)
+        held.append(alike["basis"] == "personalised" and answered(alike))
+        wanted = shown(alike)
         held.append(shown(shop.ask(she, BECAUSE)) != wanted)
         held.append(shop.call("DELETE", f"/v1/me/consents/{L}", headers=shop.token(she)).status_code == 200)
         held += [shown(shop.ask(she, BECAUSE)) == wanted for _ in range(4)]

@@ -33,8 +33,8 @@ class Outcome:
 class Row:
     """One behaviour: its number on the list of promises, what was tried, and how to try it.
 
-    What changes the shop for good is tried after everything else: `last`. What starts services takes long; such a row
-    says on which database the `quick` form of the report tries it, if at all.
+    What changes the shop for good is tried after everything else: `last`. A row that takes long, or in which the
+    database plays no part, says on which one the `quick` form of the report tries it, if at all.
     """
 
     number: str
