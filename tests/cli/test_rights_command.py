@@ -134,5 +134,5 @@ def test_the_record_of_processing_needs_no_store_and_follows_the_settings(tmp_pa
     assert (done.returncode, done.stdout) == (0, record_of_processing())
     toml = (ROOT / "configs" / "service.toml").read_text(encoding="utf-8")
     (tmp_path / "mine.toml").write_text(toml.replace("decisions_days = 90", "decisions_days = 30"), encoding="utf-8")
-    assert run(tmp_path, "record", "--config", "mine.toml").stdout == done.stdout.replace("| 90 days |", "| 30 days |")
+    assert run(tmp_path, "record", "--config", "mine.toml").stdout == done.stdout.replace("| 90 days; ", "| 30 days; ")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.toml"]

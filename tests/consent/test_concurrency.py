@@ -44,7 +44,6 @@ def test_threads_that_grant_and_withdraw_lose_no_event(engine: Engine, keys: Key
     with ThreadPoolExecutor(16) as pool:
         recorded = list(pool.map(act, range(200)))
     acknowledged = {(receipt.seq, receipt.event_id.hex()) for receipt in recorded}
-    assert sum(receipt.new for receipt in recorded) == len(acknowledged)
     assert_sound(engine, acknowledged)
     with reading(engine) as conn:
         for who in (0, 1):

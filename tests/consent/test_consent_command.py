@@ -53,6 +53,16 @@ def test_an_import_that_fails_says_so_in_one_message_and_exits_with_2(tmp_path: 
     assert "canary-7" not in done.stdout + done.stderr
 
 
+def test_a_yes_from_before_a_loss_of_the_ledger_is_older(tmp_path: Path) -> None:
+    file, home = tmp_path / "consents.csv", tmp_path / "home"
+    file.write_text(HEADER + YES, encoding="utf-8")
+    (home / "checkpoints" / "set-aside" / "20260301T093000Z").mkdir(parents=True)
+    done = run(home, "consent", "import", str(file))
+    assert done.returncode == 0, done.stderr
+    assert "recorded" not in done.stdout
+    assert "ledger: 0 events" in done.stdout
+
+
 def test_a_service_toml_that_was_named_must_be_there(tmp_path: Path) -> None:
     file = tmp_path / "consents.csv"
     file.write_text(HEADER + YES, encoding="utf-8")

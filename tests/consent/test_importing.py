@@ -52,7 +52,7 @@ def written(folder: Path, *rows: dict[str, str], name: str = "consents.csv") -> 
 
 
 def imported(engine: Engine, keys: Keys, path: Path, **more: Any) -> ImportReport:
-    given = {"at": AT, "quarantine": path.parent / "quarantine", "policy": Policy()}
+    given = {"at": AT, "quarantine": path.parent / "quarantine", "policy": Policy(), "lost_until": None}
     return import_consents(path, engine, keys, **{**given, **more})
 
 
@@ -174,6 +174,32 @@ def test_of_a_yes_and_a_no_in_the_same_moment_the_no_stands(
     assert (late.recorded, late.older) == ({}, 1)
 
 
+def test_a_yes_from_between_two_withdrawals_that_comes_late_does_not_turn_consent_on(
+    engine: Engine, keys: Keys, tmp_path: Path
+) -> None:
+    imported(engine, keys, written(tmp_path, GOOD))
+    with writing(engine) as conn:
+        who = find_subject(conn, keys.lookup("7"))
+        assert who is not None
+        for hours in (5, 3):
+            withdraw(conn, keys, who.subject_ref, Purpose.TRAIN_MODELS, at=AT - timedelta(hours=hours))
+    delayed = row(event_time=(AT - timedelta(hours=4)).isoformat())
+    report = imported(engine, keys, written(tmp_path, delayed, name="delayed.csv"))
+    assert (report.recorded, report.older) == ({}, 1)
+    assert reason(engine, keys, "7") is Reason.WITHDRAWN
+
+
+def test_a_yes_from_before_a_loss_of_the_ledger_does_not_come_back_with_a_file(
+    engine: Engine, keys: Keys, tmp_path: Path
+) -> None:
+    # Whoever became known after the backup is a stranger to it, and so is her withdrawal.
+    acted = datetime(2026, 3, 1, 8, 30, tzinfo=UTC)
+    said = [GOOD, row(customer_id="8", event_time="2026-03-01T08:30:01Z"), row(customer_id="9", state="refused")]
+    report = imported(engine, keys, written(tmp_path, *said), lost_until=acted)
+    assert (report.recorded, report.older) == ({"given": 1, "refused": 1}, 1)
+    assert [reason(engine, keys, who) for who in ("7", "8")] == [Reason.NO_CONSENT, Reason.OK]
+
+
 REJECTED = {
     "no_customer": row(customer_id=" "),
     "unknown_purpose": row(purpose="Train_Models"),
@@ -209,6 +235,41 @@ def test_a_no_from_a_clock_that_runs_ahead_counts_from_now(engine: Engine, keys:
     with reading(engine) as conn:
         times = conn.execute(select(consent_event.c.event_time).order_by(consent_event.c.seq)).scalars().all()
     assert times[-1] == AT.timestamp() * 1e6
+
+
+@pytest.mark.parametrize(
+    ("said", "counts"),
+    [
+        ("2026-04-29", datetime(2026, 4, 30, 12, tzinfo=UTC)),
+        ("2026-05-01", AT),
+        ("20260501", AT),
+        ("2026-04-30T21:00:00", datetime(2026, 5, 1, 9, tzinfo=UTC)),
+        ("2026-05-01T06:00", AT),
+        ("2026-05-01T10:00:00+02:00", datetime(2026, 5, 1, 8, tzinfo=UTC)),
+    ],
+)
+def test_a_no_counts_at_the_latest_moment_that_its_row_may_mean(
+    engine: Engine, keys: Keys, tmp_path: Path, said: str, counts: datetime
+) -> None:
+    given = row(event_time=(counts - timedelta(minutes=1)).isoformat())
+    imported(engine, keys, written(tmp_path, given))
+    no = written(tmp_path, row(state="withdrawn", event_time=said), name="no.csv")
+    assert imported(engine, keys, no).recorded == {"withdrawn": 1}
+    assert reason(engine, keys, "7") is Reason.WITHDRAWN
+    with reading(engine) as conn:
+        times = conn.execute(select(consent_event.c.event_time).order_by(consent_event.c.seq)).scalars().all()
+    assert times[-1] == counts.timestamp() * 1e6
+    assert imported(engine, keys, no, at=AT + timedelta(hours=30)).repeated == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "counts"),
+    [("2026-03-01", datetime(2026, 3, 1, tzinfo=UTC)), ("2026-03-01T09:30", datetime(2026, 3, 1, 9, 30, tzinfo=UTC))],
+)
+def test_a_yes_counts_at_the_earliest(engine: Engine, keys: Keys, tmp_path: Path, said: str, counts: datetime) -> None:
+    imported(engine, keys, written(tmp_path, row(event_time=said)))
+    with reading(engine) as conn:
+        assert conn.execute(select(consent_event.c.event_time)).scalar_one() == counts.timestamp() * 1e6
 
 
 def test_a_yes_from_a_clock_a_few_minutes_ahead_counts_from_now(engine: Engine, keys: Keys, tmp_path: Path) -> None:
@@ -269,6 +330,41 @@ def test_a_yes_of_somebody_known_to_be_a_minor_is_left_out_although_its_row_says
     assert reason(engine, keys, "7") is Reason.NO_CONSENT
 
 
+@pytest.mark.parametrize("said_by_its_row", [True, False])
+def test_a_yes_left_out_as_a_minors_does_not_come_alive_with_her_birthday(
+    engine: Engine, keys: Keys, tmp_path: Path, said_by_its_row: bool
+) -> None:
+    later(engine, keys, "16_17")
+    path = written(
+        tmp_path, row(age_band="16_17" if said_by_its_row else ""), row(event_time="2026-02-01", age_band="")
+    )
+    assert imported(engine, keys, path).rejected == {"minor": 2}
+    assert imported(engine, keys, path).repeated == 2
+    later(engine, keys, "adult")
+    again = imported(engine, keys, written(tmp_path, GOOD, row(event_time="2026-02-01"), name="of age.csv"))
+    assert (again.recorded, again.repeated, again.rejected) == ({}, 2, {})
+    before = row(event_time="2026-01-01")
+    assert imported(engine, keys, written(tmp_path, before, name="before.csv")).older == 1
+    assert reason(engine, keys, "7") is Reason.NO_CONSENT
+    with reading(engine) as conn:
+        rows = conn.execute(select(consent_event.c.state, consent_event.c.method, consent_event.c.actor)).all()
+        assert verify(conn) is None
+        assert projection(conn) == replay(conn)
+    assert [tuple(one) for one in rows] == [("invalidated", "import", "shop")] * 2
+    # She is asked then like anybody.
+    asked = row(event_time="2026-04-01", age_band="")
+    assert imported(engine, keys, written(tmp_path, asked, name="asked.csv")).recorded == {"given": 1}
+    assert reason(engine, keys, "7") is Reason.OK
+
+
+def test_an_old_yes_of_a_minor_ends_nothing_that_she_gave_later(engine: Engine, keys: Keys, tmp_path: Path) -> None:
+    grown, young = row(event_time="2026-01-01"), row(event_time="2024-01-01", age_band="16_17")
+    imported(engine, keys, written(tmp_path, grown))
+    report = imported(engine, keys, written(tmp_path, young, grown, name="history.csv"))
+    assert (report.recorded, report.repeated, report.rejected) == ({}, 1, {"minor": 1})
+    assert reason(engine, keys, "7") is Reason.OK
+
+
 @pytest.mark.parametrize("said_by_a_file", [True, False])
 def test_what_a_customer_gave_before_she_was_found_to_be_a_minor_does_not_come_back_with_her_birthday(
     engine: Engine, keys: Keys, tmp_path: Path, said_by_a_file: bool
@@ -286,7 +382,9 @@ def test_what_a_customer_gave_before_she_was_found_to_be_a_minor_does_not_come_b
         rows = conn.execute(ended.where(consent_event.c.state == "invalidated").order_by(consent_event.c.seq)).all()
         assert verify(conn) is None
         assert projection(conn) == replay(conn)
-    assert [tuple(one) for one in rows] == [("train_models", "admin", "shop"), ("personalise_onsite", "admin", "shop")]
+    ended_here = [("train_models", "admin", "shop"), ("personalise_onsite", "admin", "shop")]
+    of_the_file = [("email_campaign", "import", "shop")] if said_by_a_file else []
+    assert [tuple(one) for one in rows] == of_the_file + ended_here
     later(engine, keys, "16_17")
     later(engine, keys, "adult")
     assert reason(engine, keys, "7") is Reason.NO_CONSENT
@@ -294,7 +392,7 @@ def test_what_a_customer_gave_before_she_was_found_to_be_a_minor_does_not_come_b
     assert reason(engine, keys, "7") is Reason.NO_CONSENT
     assert reason(engine, keys, "8") is Reason.OK
     with reading(engine) as conn:
-        assert len(conn.execute(select(consent_event)).all()) == 5
+        assert len(conn.execute(select(consent_event)).all()) == 5 + len(of_the_file)
 
 
 def test_of_what_a_file_says_about_an_age_the_latest_stands_and_not_to_know_is_no_news(
@@ -358,13 +456,32 @@ def test_every_rule_is_tried_in_a_test() -> None:
     assert {*REJECTED, "unknown_state"} == set(RULES)
 
 
+MISSPELT = [
+    "Train_Models ",
+    "train-models",
+    "Train Models",
+    "train_model",
+    "personalize.onsite",
+    "train_models;email_campaign",
+    "",
+    " ",
+    "*",
+    "all",
+    "Any",
+    "everything",
+    "all purposes",
+]
+
+
 @pytest.mark.parametrize(
     "unclear",
     [
         row(state="revoked"),
         row(state="withdrawn", event_time="?"),
         row(state="refused", customer_id=""),
-        row(state="withdrawn", purpose="Train_Models "),
+        *(row(state="withdrawn", purpose=purpose) for purpose in MISSPELT),
+        row(state="withdrawn", event_time="2026-W18"),
+        row(state="withdrawn", event_time="9999-12-31"),
     ],
 )
 def test_a_no_that_cannot_be_understood_stops_the_import(
@@ -379,8 +496,11 @@ def test_a_no_that_cannot_be_understood_stops_the_import(
     assert (tmp_path / "quarantine" / "consents-consents.parquet").exists()
 
 
-def test_another_purpose_of_the_shop_is_none_of_our_business(engine: Engine, keys: Keys, tmp_path: Path) -> None:
-    report = imported(engine, keys, written(tmp_path, GOOD, row(purpose="newsletter", state="withdrawn")))
+@pytest.mark.parametrize("purpose", ["newsletter", "allergy_alerts", "link_in_bio", "sms", "personal_shopper"])
+def test_another_purpose_of_the_shop_is_none_of_our_business(
+    engine: Engine, keys: Keys, tmp_path: Path, purpose: str
+) -> None:
+    report = imported(engine, keys, written(tmp_path, GOOD, row(purpose=purpose, state="withdrawn")))
     assert (report.recorded, report.rejected) == ({"given": 1}, {"unknown_purpose": 1})
 
 

@@ -1,5 +1,6 @@
 """The ledger: what giving and withdrawing leave behind, and what it refuses."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -53,7 +54,7 @@ def test_a_grant_is_an_event_a_current_state_and_a_new_epoch(engine: Engine, key
         assert head(conn) == Head(1, recorded.hash)
         assert read_current(conn, adults[1]) == {}
         assert conn.execute(select(notice.c.locale, notice.c.text_sha256)).all() == [("de", NOTICE.text_sha256("de"))]
-    assert (recorded.seq, recorded.state, recorded.new, recorded.consent_epoch) == (1, ConsentState.GIVEN, True, 1)
+    assert (recorded.seq, recorded.state, recorded.changed, recorded.consent_epoch) == (1, ConsentState.GIVEN, True, 1)
     assert recorded.expires_at == AT + timedelta(days=730) == current.expires_at
     assert (row.purpose_id, row.state, row.method, row.locale, row.event_type) == (
         "train_models",
@@ -87,20 +88,37 @@ def test_a_withdrawal_ends_one_purpose_and_asks_for_nothing(engine: Engine, keys
     assert current[Purpose.PERSONALISE_ONSITE].state is ConsentState.GIVEN
 
 
-def test_withdrawing_twice_records_once(engine: Engine, keys: Keys, adults: list[bytes]) -> None:
+@pytest.mark.parametrize("earlier", [timedelta(0), timedelta(days=1)])
+def test_a_no_that_is_not_later_than_the_one_on_record_adds_nothing(
+    engine: Engine, keys: Keys, adults: list[bytes], earlier: timedelta
+) -> None:
     with writing(engine) as conn:
         grant(conn, keys, adults[0], TRAIN, notice=current_notice(), at=AT, policy=POLICY)
         first = withdraw(conn, keys, adults[0], TRAIN, at=AT)
-        second = withdraw(conn, keys, adults[0], TRAIN, at=AT + timedelta(days=1))
+        second = withdraw(conn, keys, adults[0], TRAIN, at=AT - earlier)
         assert head(conn).seq == 2
-    assert second.new is False
-    assert (second.seq, second.event_id, second.hash, second.event_time, second.consent_epoch) == (
-        first.seq,
-        first.event_id,
-        first.hash,
-        first.event_time,
-        first.consent_epoch,
-    )
+    assert (first.changed, second) == (True, replace(first, changed=False))
+
+
+@pytest.mark.parametrize("state", [ConsentState.WITHDRAWN, ConsentState.REFUSED, ConsentState.INVALIDATED])
+def test_a_later_no_to_what_is_off_is_recorded_and_changes_nothing(
+    engine: Engine, keys: Keys, adults: list[bytes], state: ConsentState
+) -> None:
+    read = NoticeShown(NOTICE.notice_id, 1, "de")
+    with writing(engine) as conn:
+        append(conn, keys, ConsentEvent(adults[0], TRAIN, state, read, AT), at=AT)
+        second = withdraw(conn, keys, adults[0], TRAIN, at=AT + timedelta(days=1))
+        rows = conn.execute(
+            select(consent_event.c.event_id, consent_event.c.locale).order_by(consent_event.c.seq)
+        ).all()
+        current = read_current(conn, adults[0])[TRAIN]
+        assert projection(conn) == replay(conn)
+        assert verify(conn) is None
+    # What the shop had ended, she has taken back herself.
+    then = ConsentState.WITHDRAWN if state is ConsentState.INVALIDATED else state
+    assert (second.state, second.changed, second.seq, second.consent_epoch) == (then, False, 2, 2)
+    assert (current.state, current.event_time) == (then, AT + timedelta(days=1))
+    assert tuple(rows[1]) == (second.event_id, "de")
 
 
 def test_a_no_before_any_yes_is_a_refusal(engine: Engine, keys: Keys, adults: list[bytes]) -> None:
@@ -135,7 +153,7 @@ def test_an_unknown_age_may_consent_where_the_shop_sells_to_adults_only(engine: 
     with writing(engine) as conn:
         ref = ensure_subjects(conn, keys, ["dora"])["dora"]
         policy = Policy(unknown_age="adult")
-        assert grant(conn, keys, ref, TRAIN, notice=current_notice(), at=AT, policy=policy).new
+        assert grant(conn, keys, ref, TRAIN, notice=current_notice(), at=AT, policy=policy).changed
 
 
 def test_nobody_and_the_erased_cannot_be_recorded(engine: Engine, keys: Keys, adults: list[bytes]) -> None:

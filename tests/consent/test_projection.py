@@ -51,7 +51,7 @@ def test_a_consent_that_names_no_event_of_hers_can_be_withdrawn(
 ) -> None:
     spoil(engine, given, seq=seq)
     with writing(engine) as conn:
-        assert withdraw(conn, keys, given, TRAIN, at=AT).new
+        assert withdraw(conn, keys, given, TRAIN, at=AT).changed
     assert_off_for_good(engine, given)
 
 
@@ -60,8 +60,8 @@ def test_a_withdrawal_that_the_ledger_does_not_know_is_recorded(engine: Engine, 
     spoil(engine, given, state="withdrawn")
     with writing(engine) as conn:
         done = withdraw(conn, keys, given, TRAIN, at=AT)
-        assert (done.new, done.seq) == (True, 4)
-        assert not withdraw(conn, keys, given, TRAIN, at=AT).new
+        assert (done.changed, done.seq) == (True, 4)
+        assert not withdraw(conn, keys, given, TRAIN, at=AT).changed
     assert_off_for_good(engine, given)
 
 
@@ -83,7 +83,7 @@ def test_a_consent_of_another_type_allows_nothing_and_can_be_withdrawn(
         conn.execute(text(f"UPDATE consent_current SET {column} = {value} WHERE seq = 1"))
         consent = read_current(conn, given)[TRAIN]
         assert consent.state is ConsentState.INVALIDATED or value.isdecimal()
-        assert withdraw(conn, keys, given, TRAIN, at=AT).new
+        assert withdraw(conn, keys, given, TRAIN, at=AT).changed
     assert_off_for_good(engine, given)
 
 

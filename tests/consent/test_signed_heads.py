@@ -13,9 +13,9 @@ from considerate.consent.decision import Policy
 from considerate.consent.ledger import grant, withdraw
 from considerate.consent.notices import current_notice
 from considerate.consent.purposes import Purpose
-from considerate.consent.restoring import accept_loss
+from considerate.consent.restoring import accept_loss, lost_until
 from considerate.consent.signed_heads import HEAD, newest_checkpoint, read_checkpoint, signed_head, write_head
-from considerate.errors import ConsentError
+from considerate.errors import ConsentError, StoreError
 from considerate.store.engine import reading, writing
 from considerate.store.keys import Keys
 from considerate.store.signing import load_public_keys
@@ -129,6 +129,31 @@ def test_accepting_the_loss_of_a_withdrawal_asks_everybody_again(
     assert taken == signed_head(folder)
     with reading(withdrawn) as conn:
         check_against_checkpoints(conn, folder, load_public_keys(signing))
+
+
+def test_the_moment_of_the_latest_loss_stays_on_record(
+    withdrawn: Engine, keys: Keys, folder: Path, signing: Path
+) -> None:
+    assert lost_until(folder) is None
+    for at in (LATER, LATER + timedelta(days=1)):
+        forget_events(withdrawn, left=1)
+        assert accept_loss(withdrawn, keys, folder, at=at).invalidated == 1
+        # The folder is named in whole seconds: nothing of the same second is later.
+        assert lost_until(folder) == at + timedelta(seconds=1)
+        sign_head(withdrawn, folder, signing, at=at)
+
+
+def test_a_loss_that_cannot_be_read_is_no_missing_one(folder: Path) -> None:
+    aside = folder / "set-aside"
+    (aside / "old").mkdir(parents=True)
+    with pytest.raises(StoreError, match=r"set-aside: holds something that is named by no moment such as .* move that"):
+        lost_until(folder)
+    (aside / "old").rmdir()
+    assert lost_until(folder) is None
+    aside.rmdir()
+    aside.touch()
+    with pytest.raises(StoreError, match=r"set-aside: cannot be read: Not a directory; check the folder's permissions"):
+        lost_until(folder)
 
 
 def test_a_newer_head_stays(withdrawn: Engine, folder: Path) -> None:

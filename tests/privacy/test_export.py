@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import zipfile
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from considerate.privacy.installation import Installation
 from considerate.store.engine import reading
 from considerate.store.signing import load_public_keys
 from considerate.store.tables import consent_event, consent_evidence, decisions, metadata
+from considerate.store.wishes import exercise
 
 ROOT = Path(__file__).parents[2]
 PYTHON: dict[str, type | tuple[type, ...]] = {
@@ -154,6 +155,22 @@ def test_a_restricted_person_has_her_copy_too(place: Installation, people: dict[
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         assert len(json.loads(archive.read("interactions.json"))) == 40
         assert json.loads(archive.read("subject.json"))[0]["restricted_at"] == "1970-01-01T00:00:00.000001Z"
+
+
+def test_decisions_past_their_time_are_in_the_copy_only_of_who_restricts_use(
+    place: Installation, people: dict[str, bytes]
+) -> None:
+    def decisions_at(at: datetime) -> int:
+        content = export_person(place, people[ANNA], at=at)
+        assert content is not None
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return len(json.loads(archive.read("decisions.json")))
+
+    over = AT + timedelta(days=place.decisions_days, seconds=1)
+    assert (decisions_at(over - timedelta(seconds=1)), decisions_at(over)) == (1, 0)
+    with place.transaction() as conn:
+        exercise(conn, people[ANNA], "restriction", at=AT)
+    assert decisions_at(over) == 1
 
 
 def test_of_somebody_erased_or_unknown_there_is_none(place: Installation, people: dict[str, bytes]) -> None:

@@ -135,7 +135,7 @@ def test_it_says_how_long_this_shop_keeps_what() -> None:
     shorter = settings.model_copy(
         update={"retention": RetentionConfig(events_days=365), "model": ModelSource(name="x", max_age_days=2.5)}
     )
-    assert "| 365 days | customer" in record_of_processing(shorter)
+    assert "| 365 days; while she has use restricted, longer | customer" in record_of_processing(shorter)
     assert "served for 2.5 days after the fit" in record_of_processing(shorter)
     assert "{" not in record_of_processing()
 

@@ -5,12 +5,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import time_machine
-from tests.privacy.known_people import AT, rows_of
+from tests.privacy.known_people import ANNA, AT, BEN, rows_of
 
 from considerate.privacy.installation import Installation
 from considerate.privacy.retention import QUARANTINE, Retired, retire
 from considerate.privacy.scrubbing import DUE
 from considerate.settings.service import RetentionConfig
+from considerate.store.wishes import exercise
 
 DAY = timedelta(days=1)
 
@@ -50,6 +51,21 @@ def test_what_goes_is_scrubbed_whichever_table_it_was_in(place: Installation, pe
             assert retire(place, RetentionConfig(), at=AT + days * DAY) == gone
         assert (place.home / DUE).exists() == (days > 0)
         (place.home / DUE).unlink(missing_ok=True)
+
+
+def test_what_is_known_of_her_who_restricts_its_use_is_kept(place: Installation, people: dict[str, bytes]) -> None:
+    with place.transaction() as conn:
+        exercise(conn, people[ANNA], "restriction", at=AT)
+    late = AT + 800 * DAY
+    gone = retire(place, RetentionConfig(), at=late)
+    assert (gone.events, gone.decisions) == (40, 1)
+    kept, left = rows_of(place, people[ANNA]), rows_of(place, people[BEN])
+    assert (kept["interaction"], kept["served_decision"]) == (40, 1)
+    assert (left["interaction"], left["served_decision"]) == (0, 0)
+    with place.transaction() as conn:
+        exercise(conn, people[ANNA], "restriction", at=None)
+    gone = retire(place, RetentionConfig(), at=late)
+    assert (gone.events, gone.decisions) == (40, 1)
 
 
 def test_quarantined_rows_do_not_outlive_their_time(place: Installation) -> None:

@@ -1,18 +1,21 @@
 """What was deleted is gone from the disk too: the canary is nowhere in the installation's folder."""
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Connection, Engine, event, select, text
 from tests.databases import Database, PostgresServer
 from tests.privacy.known_people import ANNA, AT, BEN, fill
 
 from considerate.errors import StoreError
 from considerate.privacy.erasure import erase_customer, finish_erasure
-from considerate.privacy.installation import Installation, installation_of
+from considerate.privacy.installation import Installation, Transaction, installation_of
 from considerate.privacy.processing import OF_PEOPLE
 from considerate.privacy.running import run_requests
 from considerate.privacy.scrubbing import DUE, TABLES, call_for_scrub, scrub, scrub_if_due
@@ -181,6 +184,74 @@ def test_a_call_that_comes_meanwhile_is_not_lost(place: Installation, engine: En
     assert scrub(engine)
     assert (tmp_path / DUE).exists()
     assert scrub_if_due(engine, tmp_path)
+
+
+def test_a_call_that_comes_while_it_is_scrubbed_stands(place: Installation, engine: Engine) -> None:
+    note = place.home / DUE
+    call_for_scrub(place.home)
+    found: list[bool] = []
+
+    def call(*_: object) -> None:
+        if not found:
+            found.append(note.exists())
+            call_for_scrub(place.home)
+
+    event.listen(engine, "checkout", call)
+    assert scrub_if_due(engine, place.home) is False
+    # The first was put aside before anything was scrubbed, so nobody can take the second for it.
+    assert found == [False]
+    assert note.exists()
+    assert scrub_if_due(engine, place.home)
+    assert not list(place.home.glob(f"{DUE}*"))
+
+
+def test_a_scrub_while_somebody_is_erased_does_not_answer_her_call(place: Installation, engine: Engine) -> None:
+    """A refresher looks just before each transaction of an erasure that a worker has begun."""
+    fill(place, ANNA)
+    stone = erase_customer(place, ANNA, at=AT)
+    assert stone is not None
+
+    def after_a_look(transaction: Transaction) -> Transaction:
+        @contextmanager
+        def looked() -> Iterator[Connection]:
+            assert scrub_if_due(engine, place.home)
+            with transaction() as conn:
+                yield conn
+
+        return looked
+
+    raced = replace(place, transaction=after_a_look(place.transaction), decisions=after_a_look(place.decisions))
+    finish_erasure(raced, stone.subject_ref, at=AT)
+    assert (place.home / DUE).exists()
+
+
+def test_the_call_that_a_killed_process_took_is_answered(
+    sqlite_place: Installation, sqlite_database: Database, tmp_path: Path
+) -> None:
+    stone = erase_customer(sqlite_place, ANNA, at=AT)
+    assert stone is not None
+    finish_erasure(sqlite_place, stone.subject_ref, at=AT)
+    (tmp_path / DUE).rename(tmp_path / f"{DUE}.killed")
+    assert files_with(tmp_path, ANNA)
+    assert scrub_if_due(sqlite_database.open(), tmp_path)
+    assert files_with(tmp_path, ANNA) == []
+    assert not list(tmp_path.glob(f"{DUE}*"))
+
+
+def test_a_scrub_waits_for_whoever_called_and_has_not_committed(
+    place: Installation, database: Database, tmp_path: Path
+) -> None:
+    fill(place, ANNA)
+    impatient = open_store(database.url, create=False, busy_timeout_ms=50)
+    with place.transaction():
+        call_for_scrub(tmp_path)
+        try:
+            assert scrub_if_due(impatient, tmp_path) is False
+        except StoreError:
+            assert database.kind == "sqlite"
+        assert [path.name for path in tmp_path.glob(f"{DUE}*")] == [DUE]
+    assert scrub_if_due(impatient, tmp_path)
+    impatient.dispose()
 
 
 def test_a_call_that_cannot_be_noted_is_named(tmp_path: Path) -> None:

@@ -64,11 +64,16 @@ def test_withdrawing_takes_one_call_without_a_body_any_number_of_times(world: "W
     world.know("ann", ON_SITE)
     client, headers = world.client(), world.token("ann")
     first = client("DELETE", f"/v1/me/consents/{ON_SITE}", headers=headers)
+    same = client("DELETE", f"/v1/me/consents/{ON_SITE}", headers=headers)
+    assert same.json() == {**first.json(), "changed": False}
+    world.clock.now += timedelta(seconds=1)
     again = client("DELETE", f"/v1/me/consents/{ON_SITE}", headers=headers)
     assert (first.status_code, again.status_code) == (200, 200)
     assert (first.json()["state"], first.json()["changed"]) == ("withdrawn", True)
     assert (again.json()["state"], again.json()["changed"]) == ("withdrawn", False)
-    assert again.json()["ledger_seq"] == first.json()["ledger_seq"]
+    # Her latest no is the newest event, and the one her receipt is of.
+    assert again.json()["ledger_seq"] == first.json()["ledger_seq"] + 1
+    assert again.json()["recorded_at"] > first.json()["recorded_at"]
 
 
 def test_withdrawing_asks_for_no_more_than_granting(world: "World") -> None:

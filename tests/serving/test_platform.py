@@ -65,6 +65,26 @@ def test_a_later_choice_stands(world: "World") -> None:
     assert state_of(world, "ann") == "withdrawn"
 
 
+def test_a_yes_from_between_two_withdrawals_that_comes_late_stays_off(world: "World") -> None:
+    world.know("ann", TRAIN)
+    client, headers = world.client(), world.token("ann")
+    for _ in range(2):
+        client("DELETE", f"/v1/me/consents/{TRAIN}", headers=headers)
+        world.clock.now += timedelta(hours=2)
+    # Hers at the shop an hour after the first withdrawal, and an hour before the second.
+    late = send(world, decision(world, "ann", event_time=(world.clock() - timedelta(hours=3)).isoformat()))
+    assert late.json()["results"][0]["status"] == "older"
+    assert state_of(world, "ann") == "withdrawn"
+
+
+def test_a_yes_from_before_a_loss_of_the_ledger_is_older(world: "World") -> None:
+    lost = world.clock() - timedelta(days=2)
+    (world.home / "checkpoints" / "set-aside" / lost.strftime("%Y%m%dT%H%M%SZ")).mkdir(parents=True)
+    answer = send(world, decision(world, "ann", days_ago=3), decision(world, "bob", days_ago=1))
+    assert [one["status"] for one in answer.json()["results"]] == ["older", "recorded"]
+    assert (state_of(world, "ann"), state_of(world, "bob")) == ("none", "given")
+
+
 @pytest.mark.parametrize(
     ("change", "rule"),
     [
@@ -86,10 +106,20 @@ def test_a_yes_that_breaks_a_rule_is_left_out_and_the_others_are_not(
     assert answer.status_code == 200
     assert answer.json()["results"][0] == {"status": "left_out", "rule": rule, "receipt_id": None}
     assert answer.json()["results"][1]["status"] == "recorded"
-    assert (state_of(world, "ann"), state_of(world, "bob")) == ("none", "given")
+    # The ledger knows of a minor's yes that it is ended, so that it does not count once she is of age.
+    assert (state_of(world, "ann"), state_of(world, "bob")) == ("invalidated" if rule == "minor" else "none", "given")
 
 
-@pytest.mark.parametrize("change", [{"event_time": "yesterday"}, {"purpose": "Train_Models"}, {"state": "no"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"event_time": "yesterday"},
+        {"purpose": "Train_Models"},
+        {"purpose": "train-model"},
+        {"purpose": "all"},
+        {"state": "no"},
+    ],
+)
 def test_a_no_that_cannot_be_understood_stops_everything(world: "World", change: dict[str, Any]) -> None:
     lost = decision(world, "ann", **{"state": "withdrawn", **change})
     answer = send(world, decision(world, "bob"), lost)
@@ -120,7 +150,11 @@ def test_a_yes_of_somebody_known_to_be_a_minor_is_left_out_and_what_she_gave_is_
     world.know("ann")
     answer = world.client()("GET", "/v1/me/consents", headers=world.token("ann")).json()
     states = {one["purpose"]: one["state"] for one in answer["consents"]}
-    assert (states[TRAIN], states["personalise_onsite"]) == ("invalidated", "none")
+    assert (states[TRAIN], states["personalise_onsite"]) == ("invalidated", "invalidated")
+    (again,) = send(world, silent).json()["results"]
+    assert again["status"] == "repeated"
+    answer = world.client()("GET", "/v1/me/consents", headers=world.token("ann")).json()
+    assert not any(one["effective"] for one in answer["consents"])
 
 
 def test_a_withdrawal_reported_by_a_clock_that_runs_ahead_is_recorded(world: "World") -> None:

@@ -108,8 +108,11 @@ def test_after_an_erasure_nothing_leads_from_a_decision_to_the_person(engine: En
 
 def test_decisions_past_their_time_are_deleted(engine: Engine) -> None:
     write(engine, DECISION, replace(DECISION, decision_id=uuid4(), at=AT - timedelta(microseconds=1)))
+    of_nobody = replace(DECISION, decision_id=uuid4(), subject_ref=None, at=AT - timedelta(days=1))
+    write(engine, of_nobody)
     with writing(engine) as conn:
-        assert delete_decisions_before(conn, AT) == 1
+        assert delete_decisions_before(conn, AT, kept_for=[ANN]) == 1
+        assert delete_decisions_before(conn, AT, kept_for=[BEN]) == 1
     with reading(engine) as conn:
         assert decisions_of(conn, ANN) == [DECISION]
 

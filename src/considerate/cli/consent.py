@@ -29,8 +29,9 @@ def import_file(
     """Record the consents that a shop already has, with their time and evidence; the same file again adds nothing.
 
     Columns: customer_id, purpose, state (given, refused, withdrawn), event_time (ISO 8601, UTC unless it says
-    otherwise), notice_id, notice_version; may have locale, age_band, jurisdiction. Any other column is evidence, and a
-    record that says `given` needs some. Rows that cannot be recorded are written to quarantine/ with their reason.
+    otherwise; a no of a day alone or without a zone counts at the latest moment it may mean), notice_id,
+    notice_version; may have locale, age_band, jurisdiction. Any other column is evidence, and a record that says
+    `given` needs some. Rows that cannot be recorded are written to quarantine/ with their reason.
     """
     from rich.console import Console
     from rich.table import Table
@@ -38,8 +39,10 @@ def import_file(
     from considerate.consent.decision import Policy
     from considerate.consent.importing import import_consents
     from considerate.consent.publishing import in_force, publish, read_versions
+    from considerate.consent.restoring import lost_until
     from considerate.errors import ConsentError
     from considerate.privacy.kept_wishes import keep_minors
+    from considerate.privacy.rolled_back import check_not_rolled_back, read_what_is_outside
     from considerate.settings.environment import read_environment
     from considerate.settings.service import PolicyConfig, ServiceConfig
     from considerate.settings.toml import read_toml
@@ -54,11 +57,22 @@ def import_file(
     engine = open_store(environment.database_url, create=True)
     try:
         keys = load_keys(environment.home / "keys", create=True)
+        outside = read_what_is_outside(environment.home)
         with writing(engine) as conn:
+            # First, as every later change of a customer would hide what was forgotten of her.
+            check_not_rolled_back(conn, outside, environment.home / "keys")
             publish(conn, versions)
         quarantine = environment.home / "quarantine"
         policy = Policy(shop.unknown_age, shop.gpc_strict, in_force(versions))
-        report = import_consents(file, engine, keys, at=at, quarantine=quarantine, policy=policy)
+        report = import_consents(
+            file,
+            engine,
+            keys,
+            at=at,
+            quarantine=quarantine,
+            policy=policy,
+            lost_until=lost_until(environment.home / "checkpoints"),
+        )
         with reading(engine) as conn:
             keep_minors(conn, environment.home, at=at)
     finally:

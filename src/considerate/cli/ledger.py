@@ -84,6 +84,7 @@ def replay() -> None:
     from considerate.consent.ledger import verify as first_bad
     from considerate.consent.projection import rebuild_projection
     from considerate.errors import ConsentError
+    from considerate.privacy.rolled_back import check_not_rolled_back, read_what_is_outside
     from considerate.settings.environment import read_environment
     from considerate.store.engine import open_store, writing
     from considerate.store.signing import load_public_keys
@@ -91,7 +92,10 @@ def replay() -> None:
     environment = read_environment()
     engine = open_store(environment.database_url, create=False)
     try:
+        outside = read_what_is_outside(environment.home)
         with writing(engine) as conn:
+            # First, as every later change of a customer would hide what was forgotten of her.
+            check_not_rolled_back(conn, outside, environment.home / "keys")
             # What a changed ledger says must not become what is in force.
             check_against_checkpoints(
                 conn, environment.home / "checkpoints", load_public_keys(environment.home / "keys")

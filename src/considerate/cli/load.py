@@ -72,6 +72,7 @@ def _write(
     from considerate.interactions.catalogue import legal_age_bands, read_customers  # noqa: PLC0415
     from considerate.interactions.loading import load_into_store  # noqa: PLC0415
     from considerate.privacy.kept_wishes import keep_minors  # noqa: PLC0415
+    from considerate.privacy.rolled_back import check_not_rolled_back, read_what_is_outside  # noqa: PLC0415
     from considerate.store.engine import open_store, reading  # noqa: PLC0415
     from considerate.store.keys import load_keys  # noqa: PLC0415
 
@@ -81,6 +82,10 @@ def _write(
     engine = open_store(environment.database_url, create=True)
     try:
         keys = load_keys(environment.home / "keys", create=True)
+        outside = read_what_is_outside(environment.home)
+        with reading(engine) as conn:
+            # First, as every later change of a customer would hide what was forgotten of her.
+            check_not_rolled_back(conn, outside, environment.home / "keys")
         report = load_into_store(interactions, engine, keys, at=at, age_bands=bands)
         with reading(engine) as conn:
             keep_minors(conn, environment.home, at=at)

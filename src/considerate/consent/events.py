@@ -96,8 +96,8 @@ class Recorded:
         What was decided.
     consent_epoch
         The subject's epoch after it.
-    new
-        False where nothing had to be recorded because it already was so.
+    changed
+        False for a no to what was off already.
     """
 
     seq: int
@@ -108,7 +108,7 @@ class Recorded:
     event_time: datetime
     expires_at: datetime | None
     consent_epoch: int
-    new: bool = True
+    changed: bool = True
 
 
 HASHED: tuple[str, ...] = tuple(

@@ -1,20 +1,19 @@
 """Bringing the consents of an existing shop into the ledger."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine
 
 from considerate.consent.decision import ConsentState, Policy, gpc_denies
 from considerate.consent.events import ConsentEvent, Head, Method, Recorded
 from considerate.consent.facts import GPC_CONFLICT, gpc_signals
 from considerate.consent.ledger import append_many, head
-from considerate.consent.minors import end_grants_of_minors, minors_among, without_higher
+from considerate.consent.minors import end_grants_of_minors, without_higher
+from considerate.consent.outcomes import Outcome, judge_records, record_id
 from considerate.consent.records import (
     ConsentRecord,
     RejectedRow,
@@ -26,10 +25,8 @@ from considerate.consent.records import (
 )
 from considerate.errors import ConsentError
 from considerate.store.engine import writing
-from considerate.store.keys import Keys, commit
-from considerate.store.statements import chunks
-from considerate.store.subjects import MINOR_BANDS, ensure_subjects, inactive_subjects, subject_keys
-from considerate.store.tables import consent_current, consent_event, to_micros
+from considerate.store.keys import Keys
+from considerate.store.subjects import MINOR_BANDS, ensure_subjects, subject_keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +42,8 @@ class ImportReport:
     repeated
         Rows that the ledger already has.
     older
-        Rows older than what the ledger already knows of that customer and purpose: a later choice stands.
+        Rows older than what the ledger already knows of that customer and purpose: a later choice stands. Also a yes
+        from before a loss of the ledger, in which it may have been withdrawn.
     rejected
         Rule of `records.RULES` -> rows left out.
     quarantine
@@ -69,13 +67,12 @@ class ImportReport:
     erasing: int = 0
 
 
-Outcome = Literal["recorded", "repeated", "older", "erasing", "minor"]
-"""`minor` is the rule of that name, which only the store can judge: a yes of somebody known there to be one."""
-
-
 @dataclass(frozen=True, slots=True)
 class TakenIn:
-    """What became of one record; `recorded` is its ledger event, None where none was appended."""
+    """What became of one record; `recorded` is its ledger event, None where none was appended.
+
+    Of a minor's yes that event says that it is ended.
+    """
 
     record: ConsentRecord
     outcome: Outcome
@@ -90,6 +87,7 @@ def import_consents(
     at: datetime,
     quarantine: Path,
     policy: Policy,
+    lost_until: datetime | None,
 ) -> ImportReport:
     """Record the consents of a CSV or Parquet file, all in one transaction; the same file again adds nothing.
 
@@ -109,6 +107,8 @@ def import_consents(
         Folder for rows that are not recorded.
     policy
         Of the shop, with the notices that are known here.
+    lost_until
+        From `restoring.lost_until`.
 
     Raises
     ------
@@ -122,7 +122,17 @@ def import_consents(
     left_out = write_rejected(rejected, quarantine, name) if rejected else None
     _refuse_lost_withdrawals(path, rejected, left_out)
     with writing(engine) as conn:
-        taken = take_in(conn, keys, records, rejected, policy=policy, source=path.name, method="import", at=at)
+        taken = take_in(
+            conn,
+            keys,
+            records,
+            rejected,
+            policy=policy,
+            lost_until=lost_until,
+            source=path.name,
+            method="import",
+            at=at,
+        )
         minors = [one.record for one in taken if one.outcome == "minor"]
         if minors:
             young = [RejectedRow(one.row, "minor", one.values) for one in minors]
@@ -132,7 +142,7 @@ def import_consents(
     outcomes = Counter(one.outcome for one in taken)
     return ImportReport(
         rows=len(taken) + len(rejected) - len(minors),
-        recorded=dict(sorted(Counter(one.record.state.value for one in taken if one.recorded is not None).items())),
+        recorded=dict(sorted(Counter(one.record.state.value for one in taken if one.outcome == "recorded").items())),
         repeated=outcomes["repeated"],
         older=outcomes["older"],
         rejected=count_rules(rejected),
@@ -150,6 +160,7 @@ def take_in(
     rejected: Sequence[RejectedRow],
     *,
     policy: Policy,
+    lost_until: datetime | None,
     source: str,
     method: Method,
     at: datetime,
@@ -166,6 +177,8 @@ def take_in(
         Those that do not: the age they name is heeded all the same.
     policy
         Of the shop.
+    lost_until
+        From `restoring.lost_until`.
     source
         Where they come from; goes into the evidence.
     method
@@ -181,17 +194,18 @@ def take_in(
     people = list(refs.values())
     data_keys = subject_keys(conn, keys, people)
     # Of somebody who is being erased the key may be gone already, and nothing is recorded.
-    ids = [_event_id(data_keys.get(refs[record.customer_id], b""), record) for record in order]
-    outcomes = _outcomes(conn, order, ids, refs)
+    ids = [record_id(data_keys.get(refs[record.customer_id], b""), record) for record in order]
+    judged = judge_records(conn, order, ids, refs, lost_until=lost_until)
     signals = gpc_signals(conn, people)
     events = [
         ConsentEvent(
             subject_ref=refs[record.customer_id],
             purpose=record.purpose,
-            state=record.state,
+            state=state,
             notice=record.notice,
             event_time=record.event_time,
             method=method,
+            actor="shop" if outcome == "minor" else "customer",
             evidence={
                 **record.evidence,
                 "imported_from": source,
@@ -200,14 +214,14 @@ def take_in(
             jurisdiction=record.jurisdiction,
             event_id=event_id,
         )
-        for record, event_id, outcome in zip(order, ids, outcomes, strict=True)
-        if outcome == "recorded"
+        for record, event_id, (outcome, state) in zip(order, ids, judged, strict=True)
+        if state is not None
     ]
     done = iter(append_many(conn, keys, events, at=at))
     end_grants_of_minors(conn, keys, people, at=at)
     return [
-        TakenIn(record, outcome, next(done) if outcome == "recorded" else None)
-        for record, outcome in zip(order, outcomes, strict=True)
+        TakenIn(record, outcome, None if state is None else next(done))
+        for record, (outcome, state) in zip(order, judged, strict=True)
     ]
 
 
@@ -235,57 +249,6 @@ def _refuse_lost_withdrawals(path: Path, rejected: Sequence[RejectedRow], left_o
         )
 
 
-def _outcomes(
-    conn: Connection, records: Sequence[ConsentRecord], ids: Sequence[bytes], refs: Mapping[str, bytes]
-) -> list[Outcome]:
-    known: set[bytes] = set()
-    for part in chunks(ids):
-        known.update(conn.execute(select(consent_event.c.event_id).where(consent_event.c.event_id.in_(part))).scalars())
-    people = list(refs.values())
-    leaving, minors = inactive_subjects(conn, people), minors_among(conn, people)
-    latest = _latest(conn, people)
-    outcomes: list[Outcome] = []
-    for event_id, record in zip(ids, records, strict=True):
-        ref = refs[record.customer_id]
-        when = to_micros(record.event_time), record.state is not ConsentState.GIVEN
-        if event_id in known:
-            outcomes.append("repeated")
-        elif ref in leaving:
-            outcomes.append("erasing")
-        elif record.state is ConsentState.GIVEN and ref in minors:
-            outcomes.append("minor")
-        elif when < latest.get((ref, record.purpose.value), (-1, False)):
-            outcomes.append("older")
-        else:
-            known.add(event_id)
-            latest[ref, record.purpose.value] = when
-            outcomes.append("recorded")
-    return outcomes
-
-
-def _latest(conn: Connection, refs: Sequence[bytes]) -> dict[tuple[bytes, str], tuple[int, bool]]:
-    latest: dict[tuple[bytes, str], tuple[int, bool]] = {}
-    table = consent_current.c
-    for part in chunks(refs):
-        query = select(table.subject_ref, table.purpose_id, table.event_time, table.state)
-        for ref, purpose, time, state in conn.execute(query.where(table.subject_ref.in_(part))):
-            latest[ref, purpose] = (time, state != ConsentState.GIVEN.value)
-    return latest
-
-
 def _conflict(record: ConsentRecord, signal: datetime | None, policy: Policy) -> Mapping[str, bool]:
     later = record.state is ConsentState.GIVEN and signal is not None and record.event_time >= signal
     return GPC_CONFLICT if later and gpc_denies(record.purpose, policy) else {}
-
-
-def _event_id(data_key: bytes, record: ConsentRecord) -> bytes:
-    """Give the id by which the same record is recognised; once the person's own key is destroyed, nobody can."""
-    said = [
-        record.purpose.value,
-        record.state.value,
-        to_micros(record.said_time),
-        record.notice.notice_id,
-        record.notice.notice_version,
-    ]
-    # A list, so never the commitment to any evidence, which is an object.
-    return commit(data_key, json.dumps(said).encode())[:16]

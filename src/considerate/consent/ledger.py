@@ -1,6 +1,7 @@
 """The consent ledger: append-only, hash-chained, with the current state of everybody as a projection beside it."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -35,6 +36,7 @@ from considerate.store.tables import (
     consent_evidence,
     ledger_checkpoint,
     subject,
+    to_micros,
     tombstone,
 )
 
@@ -99,8 +101,9 @@ def withdraw(
 ) -> Recorded:
     """Record that a customer no longer allows `purpose`, or refuses it before ever having allowed it.
 
-    Asks for nothing but the wish. Where the purpose is off already, nothing is added and the event that turned it off
-    is given back with `new` False.
+    Asks for nothing but the wish. Where the purpose is off already, a later no is recorded all the same, with `changed`
+    False: a yes from before it may still be on its way. One that is not later adds nothing; the event that turned the
+    purpose off is given back.
 
     Raises
     ------
@@ -109,15 +112,15 @@ def withdraw(
     """
     require_writing(conn)
     current = read_current(conn, subject_ref).get(purpose)
-    if current is not None and current.state is not ConsentState.GIVEN:
-        before = _recorded_before(conn, subject_ref, purpose, current)
-        # None where the ledger does not bear out that it is off: what it does not know, a replay would undo.
-        if before is not None:
-            return before
+    # None as well where the ledger does not bear out that it is off: what it does not know, a replay would undo.
+    before = None if current is None else _recorded_no(conn, subject_ref, purpose, current)
+    if before is not None and at <= before.event_time:
+        return before
     notice = newest_published(conn) if current is None else notice_of(conn, current.seq)
-    state = ConsentState.REFUSED if current is None else ConsentState.WITHDRAWN
+    never = current is None or (before is not None and before.state is ConsentState.REFUSED)
+    state = ConsentState.REFUSED if never else ConsentState.WITHDRAWN
     event = ConsentEvent(subject_ref, purpose, state, notice, at, method=method, evidence=evidence)
-    return append(conn, keys, event, at=at)
+    return replace(append(conn, keys, event, at=at), changed=before is None)
 
 
 def append(conn: Connection, keys: Keys, event: ConsentEvent, *, at: datetime) -> Recorded:
@@ -272,12 +275,15 @@ def notice_of(conn: Connection, seq: int) -> NoticeShown:
     return newest_published(conn) if row is None else NoticeShown(*row)
 
 
-def _recorded_before(conn: Connection, subject_ref: bytes, purpose: Purpose, current: Consent) -> Recorded | None:
+def _recorded_no(conn: Connection, subject_ref: bytes, purpose: Purpose, current: Consent) -> Recorded | None:
+    if current.state is ConsentState.GIVEN:
+        return None
     event = consent_event.c
     hers = event.subject_ref == subject_ref, event.purpose_id == purpose.value
-    last = select(event.seq, event.state, event.event_id, event.hash).where(*hers).order_by(event.seq.desc()).limit(1)
-    row = conn.execute(last).first()
-    if row is None or (row.seq, row.state) != (current.seq, current.state.value):
+    columns = (event.seq, event.state, event.event_time, event.event_id, event.hash)
+    row = conn.execute(select(*columns).where(*hers).order_by(event.seq.desc()).limit(1)).first()
+    projected = (current.seq, current.state.value, to_micros(current.event_time))
+    if row is None or tuple(row[:3]) != projected:
         return None
     epoch = conn.execute(select(subject.c.consent_epoch).where(subject.c.subject_ref == subject_ref)).scalar_one()
     return Recorded(
@@ -289,5 +295,5 @@ def _recorded_before(conn: Connection, subject_ref: bytes, purpose: Purpose, cur
         event_time=current.event_time,
         expires_at=current.expires_at,
         consent_epoch=epoch,
-        new=False,
+        changed=False,
     )

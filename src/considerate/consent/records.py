@@ -1,10 +1,13 @@
 """Consent records that a shop brings along: reading a file and checking each row of it."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from difflib import SequenceMatcher
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from considerate.consent.decision import ConsentState
 from considerate.consent.notices import Notice, NoticeShown
 from considerate.consent.purposes import Purpose
 from considerate.errors import DataError
-from considerate.store.subjects import AGE_BANDS, MINOR_BANDS
+from considerate.store.subjects import AGE_BANDS
 
 REQUIRED = ("customer_id", "purpose", "state", "event_time", "notice_id", "notice_version")
 OPTIONAL = ("locale", "age_band", "jurisdiction")
@@ -32,10 +35,16 @@ RULES = {
     "future_time": "given more than 5 minutes ahead of the clock here",
     "unknown_age_band": f"age_band is none of {', '.join(AGE_BANDS)}",
     "unknown_notice": "the notice is not known here in that version and language: nobody can say what was agreed to",
-    "minor": "given by someone under 18, as the row or the store says",
     "no_evidence": "given without anything that shows it: no column beside the ones above holds a value",
+    "minor": "given by someone under 18, as the row or the store says",
 }
-"""Why a row is not recorded, in the order in which the rules are tried."""
+"""Why a row is not recorded, in the order in which the rules are tried; the last one where the store is at hand."""
+
+WESTERNMOST = timedelta(hours=12)
+"""How far the clocks of the westernmost zone, UTC-12, are behind UTC."""
+_EVERY_PURPOSE = ("", "all", "any", "everything", "allpurposes")
+_OURS = [purpose.value.replace("_", "") for purpose in Purpose]
+_ALIKE = 0.85
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +56,8 @@ class ConsentRecord:
     row
         Its number in the file.
     event_time
-        When the customer acted: never later than now.
+        When the customer acted: never later than now. A no that names no zone, or a day alone, counts at the latest
+        moment it may mean, a yes at the earliest.
     said_time
         The same by the clock of whoever recorded it, which may run ahead.
     values
@@ -155,8 +165,7 @@ def may_be_a_lost_no(row: RejectedRow) -> bool:
     """Whether a row that cannot be recorded may withdraw a consent to one of our purposes."""
     if row.values["state"] == ConsentState.GIVEN.value:
         return False
-    # `Train_Models ` is ours, misspelt.
-    return row.rule != "unknown_purpose" or row.values["purpose"].strip().casefold() in list(Purpose)
+    return row.rule != "unknown_purpose" or _may_be_ours(row.values["purpose"])
 
 
 def check_record(  # noqa: PLR0911 - a list of rules reads best as a list
@@ -176,7 +185,7 @@ def check_record(  # noqa: PLR0911 - a list of rules reads best as a list
     state = STATES.get(values["state"])
     if state is None:
         return "unknown_state"
-    said_time = time_of(values["event_time"])
+    said_time = time_of(values["event_time"], latest=state is not ConsentState.GIVEN)
     if said_time is None:
         return "bad_time"
     # A no counts from now whatever the clock of its sender says; a yes of tomorrow is a mistake.
@@ -192,8 +201,6 @@ def check_record(  # noqa: PLR0911 - a list of rules reads best as a list
         known = notices.get(notice.notice_id)
         if known is None or not 1 <= notice.notice_version <= known.version or notice.locale not in known.texts:
             return "unknown_notice"
-        if age_band in MINOR_BANDS:
-            return "minor"
         if not evidence:
             return "no_evidence"
     return ConsentRecord(
@@ -243,14 +250,50 @@ def _text(path: Path, name: str, column: Any) -> list[str]:
         ) from None
 
 
-def time_of(text: str) -> datetime | None:
-    """Read an `event_time`, UTC unless it says otherwise; None where it is no time since 1970."""
+def time_of(text: str, *, latest: bool = False) -> datetime | None:
+    """Read an `event_time`, UTC unless it says otherwise; None where it is no time since 1970.
+
+    Parameters
+    ----------
+    latest
+        Where it names no zone, give the latest moment it may mean anywhere; of a day alone, the end of that day there.
+
+    >>> time_of("2026-11-22").isoformat(), time_of("2026-11-22", latest=True).isoformat()
+    ('2026-11-22T00:00:00+00:00', '2026-11-23T12:00:00+00:00')
+    """
+    said = text.strip()
+    # A week is no day, and its end none that `date` would say.
+    if "W" in said.upper():
+        return None
     try:
-        time = datetime.fromisoformat(text.strip())
-        time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        time = datetime.fromisoformat(said)
+        if time.tzinfo is None:
+            time = time.replace(tzinfo=UTC)
+            if latest:
+                time += WESTERNMOST + timedelta(days=_is_day(said))
+        time = time.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
     return time if time.year >= 1970 else None
+
+
+def _is_day(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=1024)
+def _may_be_ours(purpose: str) -> bool:
+    # `Train Models`, `train_model`, and each of several in one field; `newsletter` is a stranger's.
+    folded = (re.sub(r"[\W_]+", "", part.casefold()) for part in re.split(r"[,;|/+&\n]", purpose))
+    named = list(filter(None, folded)) or [""]
+    return any(
+        one in _EVERY_PURPOSE or any(SequenceMatcher(None, one, ours).ratio() >= _ALIKE for ours in _OURS)
+        for one in named
+    )
 
 
 def _version(text: str) -> int:

@@ -6,7 +6,7 @@ What is lost may have been withdrawals, of anybody. So nobody's yes outlives the
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, delete, select, true
@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, delete, select, true
 from considerate.consent.ending import end_grants
 from considerate.consent.ledger import head, verify
 from considerate.consent.signed_heads import Checkpoint, read_checkpoint, signed_files
-from considerate.errors import ConsentError
+from considerate.errors import ConsentError, StoreError
 from considerate.store.engine import writing
 from considerate.store.keys import Keys
 from considerate.store.statements import chunks
@@ -22,6 +22,7 @@ from considerate.store.subjects import check_keys
 from considerate.store.tables import consent_event, ledger_checkpoint
 
 SET_ASIDE = "set-aside"
+_MOMENT = "%Y%m%dT%H%M%SZ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,37 @@ def accept_loss(engine: Engine, keys: Keys, folder: Path, *, at: datetime) -> Lo
         positions = sorted({checkpoint.seq for _, checkpoint in lost})
         for part in chunks(positions):
             conn.execute(delete(ledger_checkpoint).where(ledger_checkpoint.c.seq.in_(part)))
-    _set_aside([path for path, _ in lost], folder / SET_ASIDE / at.strftime("%Y%m%dT%H%M%SZ"))
+    _set_aside([path for path, _ in lost], folder / SET_ASIDE / at.strftime(_MOMENT))
     return Loss(tuple(positions), invalidated)
+
+
+def lost_until(folder: Path) -> datetime | None:
+    """Give when a loss was last accepted, None for never: a yes from before may have been withdrawn in what is lost.
+
+    Parameters
+    ----------
+    folder
+        Where the checkpoints lie: what is set aside there is named by the moment, in whole seconds.
+
+    Raises
+    ------
+    StoreError
+        The folder cannot be read, or holds something that is named by no moment.
+    """
+    aside = folder / SET_ASIDE
+    try:
+        names = [path.name for path in aside.iterdir()]
+        moments = [datetime.strptime(name, _MOMENT).replace(tzinfo=UTC) for name in names]
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(f"{aside}: cannot be read: {error.strerror}; check the folder's permissions") from error
+    except ValueError:
+        raise StoreError(
+            f"{aside}: holds something that is named by no moment such as 20260501T120000Z; move that elsewhere, and "
+            "keep the rest: it says which consents of before a loss must not come back"
+        ) from None
+    return max(moments) + timedelta(seconds=1) if moments else None
 
 
 def _checkpoints(folder: Path) -> list[tuple[Path, Checkpoint]]:

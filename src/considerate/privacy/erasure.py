@@ -100,10 +100,12 @@ def finish_erasure(place: Installation, subject_ref: bytes, *, at: datetime) -> 
     StoreError
         A database is locked or damaged, or a file cannot be removed. She stays `erasing`; call it again.
     """
-    call_for_scrub(place.home)
+    # Called for in each transaction: a scrub that another process ended before it must not have answered the call.
     with place.decisions() as log:
+        call_for_scrub(place.home)
         cut_decisions_of(log, subject_ref)
     with place.transaction() as conn:
+        call_for_scrub(place.home)
         remove_exports(conn, place.home, subject_ref)
         _purge(conn, place.keys, subject_ref, at=at)
 

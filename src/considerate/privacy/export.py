@@ -9,7 +9,7 @@ import json
 import logging
 import zipfile
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -77,8 +77,11 @@ def export_person(place: Installation, subject_ref: bytes, *, at: datetime) -> b
             for row in tables["ledger"]
             if row["seq"] not in unsound
         }
+    # Past its time is what is not deleted yet; but for her who restricts its use, it is kept.
+    kept = tables["subject"][0]["restricted_at"] is not None
+    since = None if kept else at - timedelta(days=place.decisions_days)
     with place.decisions() as conn:
-        served = decisions_of(conn, subject_ref)
+        served = decisions_of(conn, subject_ref, since=since)
     tables["decisions"] = [_decision(one) for one in reversed(served)]
     return write_archive(tables, receipts, unsound, at=at)
 

@@ -36,6 +36,8 @@ class Installation:
         Where served decisions lie: with SQLite a file of their own.
     controller, events_days
         What a receipt says of the shop, and of how long events are kept.
+    decisions_days
+        How long served decisions are kept.
     """
 
     keys: Keys
@@ -44,6 +46,7 @@ class Installation:
     decisions: Transaction
     controller: ControllerConfig = field(default_factory=ControllerConfig)
     events_days: int = field(default_factory=lambda: RetentionConfig().events_days)
+    decisions_days: int = field(default_factory=lambda: RetentionConfig().decisions_days)
 
 
 def installation_of(engine: Engine, keys: Keys, home: Path, config: ServiceConfig | None = None) -> Installation:
@@ -52,7 +55,10 @@ def installation_of(engine: Engine, keys: Keys, home: Path, config: ServiceConfi
     place = Installation(keys, home, partial(writing, engine), decisions_beside(url, home))
     if config is None:
         return place
-    return replace(place, controller=config.controller, events_days=config.retention.events_days)
+    kept = config.retention
+    return replace(
+        place, controller=config.controller, events_days=kept.events_days, decisions_days=kept.decisions_days
+    )
 
 
 def decisions_beside(database_url: str, home: Path, *, wait_ms: int = WAIT_MS) -> Transaction:

@@ -8,7 +8,7 @@ A line that something holds is written after the commit and before the answer; o
 A crash in between leaves a line too few for what was never acknowledged, or a lift that did not happen: never an alarm.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -171,6 +171,16 @@ def unapplied_wishes(conn: Connection, wishes: Sequence[KeptWish]) -> list[KeptW
         for (ref, kind), wish in held.items()
         if ref in rows and not _holds(rows[ref], kind) and rows[ref].consent_epoch < wish.consent_epoch
     ]
+
+
+def newest_held(wishes: Sequence[KeptWish]) -> Iterator[KeptWish]:
+    """Give what should hold, newest line first: of each person and kind the last line, unless it lifts."""
+    seen: set[tuple[bytes, WishKind]] = set()
+    for wish in reversed(wishes):
+        place = wish.subject_ref, wish.kind
+        if wish.on and place not in seen:
+            yield wish
+        seen.add(place)
 
 
 def refuse_unapplied_wishes(conn: Connection, wishes: Sequence[KeptWish]) -> None:

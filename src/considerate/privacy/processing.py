@@ -93,6 +93,7 @@ class Processed(Entry):
 
 _HOUR = 3600
 _UNTIL_ERASED = "until she is erased"
+_RESTRICTED = "while she has use restricted, longer"
 _CUSTOMER, _SERVICE, _FITS, _OPERATOR = Seer
 _ALL = (_CUSTOMER, _SERVICE, _FITS, _OPERATOR)
 
@@ -164,7 +165,7 @@ OF_PEOPLE: tuple[Processed, ...] = (
         "`personalise_onsite`, `train_models`; rows of a till only with `link_in_store`, rows on sensitive products "
         "only with `sensitive_categories`",
         (Basis.CONSENT, Basis.SHOP),
-        "{events_days} days",
+        f"{{events_days}} days; {_RESTRICTED}",
         _ALL,
         AtErasure.DELETED,
     ),
@@ -226,7 +227,7 @@ OF_PEOPLE: tuple[Processed, ...] = (
         "products",
         "explaining a list and answering for it",
         (Basis.DUTY,),
-        "{decisions_days} days",
+        f"{{decisions_days}} days; {_RESTRICTED}",
         (_CUSTOMER, _SERVICE, _OPERATOR),
         AtErasure.CUT,
     ),
@@ -286,6 +287,6 @@ OF_NOBODY: tuple[Entry, ...] = (
     Entry("file", ("optuna.*", "comparisons/*"), "trials and comparisons of models: settings and figures"),
     Entry("file", ("run/*",), "the running service's settings (a database password may be among them) and counts"),
     Entry("file", ("demo/*", "demo.lock"), "an installation of the demo's own: households of a public data set"),
-    Entry("file", ("scrub.due",), "a note that deleted bytes are still to be overwritten"),
+    Entry("file", ("scrub.due", "scrub.due.*"), "a note that deleted bytes are still to be overwritten"),
 )
 """What holds nothing about anybody."""

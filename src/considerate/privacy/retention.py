@@ -12,6 +12,7 @@ from considerate.settings.service import RetentionConfig
 from considerate.store.answers import purge_answers
 from considerate.store.decisions import delete_decisions_before
 from considerate.store.interactions import delete_interactions_before
+from considerate.store.wishes import restricted_subjects
 
 QUARANTINE = "quarantine"
 
@@ -28,7 +29,7 @@ class Retired:
 
 
 def retire(place: Installation, config: RetentionConfig, *, at: datetime) -> Retired:
-    """Delete what is past its time.
+    """Delete what is past its time; events and decisions of customers who restrict their use are kept (GDPR 18).
 
     Parameters
     ----------
@@ -45,6 +46,7 @@ def retire(place: Installation, config: RetentionConfig, *, at: datetime) -> Ret
         A database is locked or damaged, or a file cannot be removed. Call it again.
     """
     with place.transaction() as conn:
+        restricted = restricted_subjects(conn)
         events = delete_interactions_before(conn, at - timedelta(days=config.events_days))
         requests = delete_answered(conn, at - timedelta(days=config.requests_days))
         answers = purge_answers(conn, at=at)
@@ -52,7 +54,8 @@ def retire(place: Installation, config: RetentionConfig, *, at: datetime) -> Ret
         if events or requests or answers:
             call_for_scrub(place.home)
     with place.decisions() as log:
-        decisions = delete_decisions_before(log, at - timedelta(days=config.decisions_days))
+        before = at - timedelta(days=config.decisions_days)
+        decisions = delete_decisions_before(log, before, kept_for=restricted)
         if decisions:
             call_for_scrub(place.home)
     files = _old_files(place.home / QUARANTINE, at - timedelta(days=config.quarantine_days))

@@ -2,18 +2,20 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
+from uuid import uuid4
 
 from sqlalchemy import Connection, Engine, text
 
 from considerate.errors import StoreError, StoreLocked
 from considerate.store.decisions import FILE as DECISIONS
 from considerate.store.decisions import decisions_url, open_decisions
-from considerate.store.engine import display_name, glancing, translated_errors
+from considerate.store.engine import display_name, glancing, translated_errors, writing
 
 DUE = "scrub.due"
+"""The note that calls for a scrub; with a suffix, one that a process took to answer it."""
 TABLES = (
     "subject",
     "subject_key",
@@ -42,6 +44,8 @@ _SEE_THE_PAST = text(
 def call_for_scrub(home: Path) -> None:
     """Note, outside the database, that rows are about to be deleted whose bytes must go too.
 
+    To be called in the transaction that deletes them, from `writing`: a scrub that takes the note waits for its end.
+
     Raises
     ------
     StoreError
@@ -61,21 +65,21 @@ def scrub_if_due(engine: Engine, home: Path) -> bool:
     StoreError
         A database is locked or damaged. The call stands.
     """
-    note = home / DUE
-    try:
-        stamp = note.stat().st_mtime_ns
-    except FileNotFoundError:
+    note, gone = home / DUE, False
+    with suppress(FileNotFoundError):
+        # Put aside first: whoever calls from now on writes a note of his own, which stands.
+        note.rename(note.with_name(f"{DUE}.{uuid4().hex}"))
+    # Those too that a process took and was killed over.
+    taken = sorted(home.glob(f"{DUE}.*"))
+    if not taken:
         return True
-    if not all((_scrub_decisions(engine, home), scrub(engine))):
-        return False
     try:
-        # Somebody may have called again meanwhile.
-        if note.stat().st_mtime_ns != stamp:
-            return False
-        note.unlink()
-    except FileNotFoundError:
-        pass  # another process scrubbed too
-    return True
+        gone = all((_scrub_decisions(engine, home), scrub(engine)))
+    finally:
+        for one in taken:
+            with suppress(FileNotFoundError):  # another process scrubbed too
+                one.unlink() if gone else one.rename(note)
+    return gone and not note.exists()
 
 
 def scrub(engine: Engine, *, small_bytes: int = SMALL_BYTES) -> bool:
@@ -101,6 +105,12 @@ def scrub(engine: Engine, *, small_bytes: int = SMALL_BYTES) -> bool:
     """
     if engine.dialect.name == "sqlite":
         return _rewrite_file(engine)
+    try:
+        # Whoever called before this holds the lock until what he deletes is committed; no VACUUM waits for that.
+        with writing(engine):
+            pass
+    except StoreLocked:
+        return False
     # In no transaction: VACUUM refuses to run in one.
     with glancing(engine) as conn:
         if not _past_is_forgotten(conn):

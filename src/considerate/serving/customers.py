@@ -207,7 +207,7 @@ class StoredCustomers(Customers):
             return do_once(conn, keys, once, act, at=at)
 
     def withdraw(self, customer_id: str, purposes: Sequence[Purpose], *, at: datetime) -> list[Recorded] | None:
-        """Record the end of a yes; each time anew, since a yes may have come in between."""
+        """Record a no; each time anew, since a yes may have come in between, or may still be on its way."""
         keys = self._key_ring()
         with self._writes.transaction() as conn:
             # A stranger's no is kept like anybody's: a yes of an earlier day may still be brought in.

@@ -12,9 +12,11 @@ from sqlalchemy import Connection, select
 
 from considerate.consent.decision import Policy
 from considerate.consent.events import HASHED, canonical_row
-from considerate.consent.importing import Outcome, take_in
+from considerate.consent.importing import take_in
+from considerate.consent.outcomes import Outcome
 from considerate.consent.receipts import find_row, record_of, sign_receipt
 from considerate.consent.records import ConsentRecord, RejectedRow
+from considerate.consent.restoring import lost_until
 from considerate.privacy.kept_wishes import keep_minors
 from considerate.serving.schemas_receipts import HistoryEntry
 from considerate.settings.service import ServiceConfig
@@ -93,14 +95,26 @@ class Proofs:
         self, records: Sequence[ConsentRecord], rejected: Sequence[RejectedRow], policy: Policy, *, at: datetime
     ) -> list[tuple[int, Outcome, UUID | None]]:
         """Record what was decided in the shop's consent platform; give row, outcome and receipt id of each record."""
+        home = self._keys_folder.parent
+        lost = lost_until(home / "checkpoints")
         with self._store.writing() as (conn, keys):
-            done = take_in(conn, keys, records, rejected, policy=policy, source=PLATFORM, method="api", at=at)
+            done = take_in(
+                conn,
+                keys,
+                records,
+                rejected,
+                policy=policy,
+                lost_until=lost,
+                source=PLATFORM,
+                method="api",
+                at=at,
+            )
             said = [(one.customer_id, one.age_band) for one in records]
             said += [(row.values["customer_id"], row.values.get("age_band")) for row in rejected]
             found = [find_subject(conn, keys.lookup(customer)) for customer, band in said if band in MINOR_BANDS]
         if minors := [who.subject_ref for who in found if who is not None]:
             with self._store.reading() as (conn, _):
-                keep_minors(conn, self._keys_folder.parent, at=at, among=minors)
+                keep_minors(conn, home, at=at, among=minors)
         return [
             (one.record.row, one.outcome, None if one.recorded is None else UUID(bytes=one.recorded.event_id))
             for one in done

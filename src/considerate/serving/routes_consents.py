@@ -140,7 +140,7 @@ def _receipt(recorded: Recorded) -> ConsentReceipt:
     return ConsentReceipt(
         purpose=recorded.purpose,
         state=recorded.state,
-        changed=recorded.new,
+        changed=recorded.changed,
         consent_epoch=recorded.consent_epoch,
         recorded_at=recorded.event_time,
         receipt_id=UUID(bytes=recorded.event_id),

@@ -1,7 +1,7 @@
 """Served decisions: what was shown to whom, when and on what ground. With SQLite they have a file of their own."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from considerate.store.engine import display_name, open_store, require_writing, translated_errors, writing
 from considerate.store.sqlite import sqlite_engine, switch_to_wal
-from considerate.store.statements import insert_tuples
+from considerate.store.statements import chunks, insert_tuples
 from considerate.store.tables import decisions as decisions_metadata
 from considerate.store.tables import from_micros, served_decision, to_micros
 
@@ -215,10 +215,15 @@ def cut_decisions_of(conn: Connection, subject_ref: bytes) -> int:
     return conn.execute(update(served_decision).where(_of.subject_ref == subject_ref).values(nothing)).rowcount
 
 
-def delete_decisions_before(conn: Connection, at: datetime) -> int:
-    """Delete the decisions that were served before `at`; give how many."""
+def delete_decisions_before(conn: Connection, at: datetime, *, kept_for: Collection[bytes] = ()) -> int:
+    """Delete the decisions that were served before `at`, but for those of the subjects `kept_for`; give how many."""
     require_writing(conn)
-    return conn.execute(delete(served_decision).where(_of.at < to_micros(at))).rowcount
+    old = _of.at < to_micros(at)
+    gone = conn.execute(delete(served_decision).where(old, _of.subject_ref.is_(None))).rowcount
+    known = conn.execute(select(_of.subject_ref).where(old, _of.subject_ref.is_not(None)).distinct()).scalars()
+    for part in chunks([ref for ref in known if ref not in kept_for]):
+        gone += conn.execute(delete(served_decision).where(old, _of.subject_ref.in_(part))).rowcount
+    return gone
 
 
 def _decision_of(row: Any) -> ServedDecision:

@@ -13,7 +13,7 @@ from considerate.ranking.history import Channel, Histories, History, Kind
 from considerate.ranking.newest import newest_items
 from considerate.store.engine import require_writing
 from considerate.store.statements import chunks, insert_new, insert_tuples
-from considerate.store.tables import event_exclusion, interaction, to_micros
+from considerate.store.tables import event_exclusion, interaction, subject, to_micros
 
 INTERACTION_COLUMNS: tuple[str, ...] = tuple(interaction.columns.keys())
 """Order of the tuples that `ingest` takes. `timestamp` and `received_at` are microseconds since 1970-01-01 UTC."""
@@ -103,10 +103,14 @@ def delete_interactions(conn: Connection, subject_ref: bytes) -> int:
 
 
 def delete_interactions_before(conn: Connection, before: datetime) -> int:
-    """Delete everybody's rows from before a time, those without a time by when they came; give how many went."""
+    """Delete rows from before a time, those without a time by when they came; give how many went.
+
+    What is known of customers who restrict its use (GDPR 18) is kept for them.
+    """
     require_writing(conn)
     old = func.coalesce(interaction.c.timestamp, interaction.c.received_at) < to_micros(before)
-    return conn.execute(delete(interaction).where(old)).rowcount
+    restricted = select(subject.c.subject_ref).where(subject.c.restricted_at.is_not(None), subject.c.state == "active")
+    return conn.execute(delete(interaction).where(old, interaction.c.subject_ref.not_in(restricted))).rowcount
 
 
 def read_history(

@@ -220,6 +220,12 @@ def exercise(conn: Connection, subject_ref: bytes, right: Right, *, at: datetime
     return at, change_epoch(conn, subject_ref, **{column.name: None if at is None else to_micros(at)})
 
 
+def restricted_subjects(conn: Connection) -> frozenset[bytes]:
+    """Give everybody who has use restricted."""
+    query = select(subject.c.subject_ref).where(subject.c.restricted_at.is_not(None), subject.c.state == "active")
+    return frozenset(conn.execute(query).scalars())
+
+
 def change_epoch(conn: Connection, subject_ref: bytes, **values: Any) -> int:
     """Raise a person's consent epoch, set `values` of her row with it, and give the new epoch.
 
