@@ -3,6 +3,7 @@
 import gc
 import tomllib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -95,6 +96,19 @@ def test_a_resumed_session_and_a_second_worker_draw_other_numbers(plan: Plan) ->
 
     first = try_and_leave(plan, left=4, done=0)[1:]
     assert len({tuple(first), tuple(drawn(1)), tuple(drawn(2))}) == 3
+
+
+def test_no_two_workers_take_the_same_trial(plan: Plan) -> None:
+    def take(worker: int) -> list[int]:
+        with join_study(plan, worker) as study:
+            return [study.ask().number for _ in range(10)]
+
+    with open_study(plan, "digest") as study:
+        for days in range(40):
+            study.enqueue_trial({"half_life_days": 7 + days})
+        with ThreadPoolExecutor(4) as workers:
+            taken = [number for numbers in workers.map(take, range(1, 5)) for number in numbers]
+    assert sorted(taken) == list(range(40))
 
 
 def test_one_seed_gives_one_study(plan: Plan, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ import numpy as np
 import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import NullPool
+from sqlalchemy import Connection, NullPool, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import SQLAlchemyError
 
 from considerate.errors import ConfigError
@@ -148,11 +149,24 @@ def storage_of(plan: Plan) -> Iterator[RDBStorage]:
             f"{plan.storage_path}: {reason}; check that the file is writable and was made by this Optuna, "
             "or choose another folder with CONSIDERATE_HOME"
         ) from error
+    _begin_alone(storage)
     try:
         yield storage
     finally:
         storage.remove_session()
         storage.engine.dispose()
+
+
+def _begin_alone(storage: RDBStorage) -> None:
+    """Let one process at a time read and write: of two that read a waiting trial at once, both would take it."""
+
+    @event.listens_for(storage.engine, "connect")
+    def _no_begin_of_the_driver(connection: DBAPIConnection, _: object) -> None:
+        connection.isolation_level = None
+
+    @event.listens_for(storage.engine, "begin")
+    def _begin(conn: Connection) -> None:
+        conn.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _load(plan: Plan, storage: RDBStorage, worker: int) -> optuna.Study:
