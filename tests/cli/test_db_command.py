@@ -154,6 +154,13 @@ def test_an_erased_customer_who_is_back_is_found_out(database: Database, home: P
 
 
 @pytest.mark.usefixtures("consented")
+def test_what_hides_when_a_loss_was_is_found_out(database: Database, home: Path) -> None:
+    (home / "checkpoints" / "set-aside" / "README").mkdir(parents=True)
+    said = refusal(run(home, "db", "check", url=database.url))
+    assert "set-aside: holds something that is named by no moment such as 20260501T120000Z; move that elsewhere" in said
+
+
+@pytest.mark.usefixtures("consented")
 def test_the_keys_of_another_installation_are_found_out(database: Database, home: Path, tmp_path: Path) -> None:
     load_keys(tmp_path / "other" / "keys", create=True)
     assert "restore the keys folder" in refusal(run(tmp_path / "other", "db", "check", url=database.url))

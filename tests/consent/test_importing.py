@@ -470,6 +470,12 @@ MISSPELT = [
     "Any",
     "everything",
     "all purposes",
+    "all_cookies",
+    "any consent",
+    "personalise_onsite train_models",
+    "personalise_onsite and allergy_alerts",
+    "consent.train_models",
+    "purpose:train_models",
 ]
 
 

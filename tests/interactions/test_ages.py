@@ -27,6 +27,12 @@ AT = datetime(2026, 3, 1, tzinfo=UTC)
         ("18 and older", 18),
         ("18 and above", 18),
         ("18 and up", 18),
+        ("18 years old", 18),
+        ("18 or older", 18),
+        ("65 & over", 65),
+        ("65 plus", 65),
+        ("over 65", 65),
+        (">=18", 18),
         ("u13", 0),
         ("13_15", 13),
         ("16_17", 16),
@@ -65,6 +71,8 @@ def test_a_word_for_children_is_of_the_youngest_that_it_allows(label: str, expec
         "NA",
         "NaN",
         "not stated",
+        "Prefer not to say",
+        "NULL",
         "-",
         "\N{EN DASH}",
         "?",
@@ -124,7 +132,17 @@ def test_a_long_text_is_cut_in_the_message() -> None:
 
 @pytest.mark.parametrize(
     ("year", "expected"),
-    [("2007", 18), ("2007.0", 18), ("2026", -1), ("1900", 125), ("nan", None), ("", None), (None, None)],
+    [
+        ("2007", 18),
+        ("2007.0", 18),
+        ("2026", -1),
+        ("1900", 125),
+        ("nan", None),
+        ("0", None),
+        ("NULL", None),
+        ("", None),
+        (None, None),
+    ],
 )
 def test_a_birthday_counts_as_yet_to_come(year: str | None, expected: int | None) -> None:
     assert ages_of_years([year], AT) == [expected]
@@ -132,7 +150,7 @@ def test_a_birthday_counts_as_yet_to_come(year: str | None, expected: int | None
 
 @pytest.mark.parametrize(
     "year",
-    ["2012-05-03", "2012.6", "12", "99", "1899", "2027", "0", "-2012", "2e3", "unknown", "\u0661\u0669\u0669\u0660"],
+    ["2012-05-03", "2012.6", "12", "99", "1899", "2027", "00", "-2012", "2e3", "unknown", "\u0661\u0669\u0669\u0660"],
 )
 def test_a_birth_year_that_is_no_year_is_refused(year: str) -> None:
     message = (

@@ -35,7 +35,7 @@ from considerate.store.tables import interaction, notice, subject
 
 Lose = Callable[[Installation, Engine, bytes], None]
 
-WRITERS = ("consent import consents.csv", "load shop.toml --into-store", "ledger replay")
+WRITERS = ("consent import consents.csv", "load shop.toml --into-store", "ledger replay", "rights retention")
 REPLAY = "1 objections, restrictions or ages of minors are not in this database.*: considerate rights replay"
 LOAD = """
 name = "shop"

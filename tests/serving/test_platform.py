@@ -85,6 +85,16 @@ def test_a_yes_from_before_a_loss_of_the_ledger_is_older(world: "World") -> None
     assert (state_of(world, "ann"), state_of(world, "bob")) == ("none", "given")
 
 
+def test_while_nobody_can_read_when_a_loss_was_a_no_is_recorded_and_a_yes_comes_again(
+    world: "World", caplog: pytest.LogCaptureFixture
+) -> None:
+    (world.home / "checkpoints" / "set-aside" / "README").mkdir(parents=True)
+    assert send(world, decision(world, "ann", "withdrawn")).json()["results"][0]["status"] == "recorded"
+    assert send(world, decision(world, "bob")).status_code == 503
+    assert "set-aside: holds something that is named by no moment" in caplog.text
+    assert (state_of(world, "ann"), state_of(world, "bob")) == ("withdrawn", "none")
+
+
 @pytest.mark.parametrize(
     ("change", "rule"),
     [

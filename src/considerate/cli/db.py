@@ -75,6 +75,7 @@ def check(database_url: DatabaseUrl = None) -> None:
 
 def _checked(conn: "Connection", keys: "Keys", home: Path) -> str:
     from considerate.consent.auditing import audit
+    from considerate.consent.restoring import lost_until
     from considerate.errors import ConsentError, StoreError
     from considerate.privacy.rolled_back import check_not_rolled_back, read_what_is_outside
     from considerate.store.signing import load_public_keys
@@ -88,6 +89,10 @@ def _checked(conn: "Connection", keys: "Keys", home: Path) -> str:
     try:
         check_not_rolled_back(conn, outside, home / "keys")
     except (ConsentError, StoreError) as error:
+        problems.append(str(error))
+    try:
+        lost_until(home / "checkpoints")
+    except StoreError as error:
         problems.append(str(error))
     if problems:
         raise ConsentError("\n".join(problems))

@@ -42,7 +42,7 @@ RULES = {
 
 WESTERNMOST = timedelta(hours=12)
 """How far the clocks of the westernmost zone, UTC-12, are behind UTC."""
-_EVERY_PURPOSE = ("", "all", "any", "everything", "allpurposes")
+_EVERY_PURPOSE = re.compile(r"|everything|(?:all|any|every)(?:purposes?|consents?|permissions?|cookies)?")
 _OURS = [purpose.value.replace("_", "") for purpose in Purpose]
 _ALIKE = 0.85
 
@@ -287,11 +287,12 @@ def _is_day(text: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _may_be_ours(purpose: str) -> bool:
-    # `Train Models`, `train_model`, and each of several in one field; `newsletter` is a stranger's.
-    folded = (re.sub(r"[\W_]+", "", part.casefold()) for part in re.split(r"[,;|/+&\n]", purpose))
-    named = list(filter(None, folded)) or [""]
-    return any(
-        one in _EVERY_PURPOSE or any(SequenceMatcher(None, one, ours).ratio() >= _ALIKE for ours in _OURS)
+    # `Train Models`, `train_model`, `consent.train_models`, each of several in one field; `newsletter` is a stranger's.
+    folded = re.sub(r"[\W_]+", "", purpose.casefold())
+    parts = (re.sub(r"[\W_]+", "", part.casefold()) for part in re.split(r"[,;|/+&\n]", purpose))
+    named = list(filter(None, parts)) or [""]
+    return any(ours in folded for ours in _OURS) or any(
+        _EVERY_PURPOSE.fullmatch(one) or any(SequenceMatcher(None, one, ours).ratio() >= _ALIKE for ours in _OURS)
         for one in named
     )
 

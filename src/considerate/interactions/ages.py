@@ -7,16 +7,20 @@ from datetime import datetime
 
 from considerate.errors import DataError
 
-_UNKNOWN = {"unknown", "none", "none/unknown", "n/a", "na", "nan", "not stated", "-", "?"}
+_UNKNOWN = {
+    *("unknown", "none", "none/unknown", "null", "n/a", "na", "nan", "-", "?"),
+    *("not stated", "not specified", "undisclosed", "prefer not to say"),
+}
+_NO_YEAR = {"0", "0.0", "none", "null", "nan"}
 _BANDS = {"u13": 0, "13_15": 13, "16_17": 16, "adult": 18}
 _CHILDREN = {"minor": 0, "child": 0, "children": 0, "kid": 0, "teen": 13, "teenager": 13}
 _WORDS = _BANDS | _CHILDREN
 """The store's own bands and words for children, with the lowest age of each."""
-_UNIT = re.compile(r"(?<![a-z])(?:ages?|years?|yrs?)(?![a-z])")
+_UNIT = re.compile(r"(?<![a-z])(?:ages?|years?|yrs?|old)(?![a-z])")
 _AGE = "([0-9]{1,3})"
 _BELOW = re.compile(rf"(?:under|<|below|up to|u|less than|younger than) ?{_AGE}")
 _BETWEEN = re.compile(rf"{_AGE} ?(?:-|to) ?{_AGE}")
-_FROM = re.compile(rf"{_AGE}(?: ?\+| and (?:over|older|above|up))?")
+_FROM = re.compile(rf"(?:(?:>=|over|above|from) ?)?{_AGE}(?: ?\+| plus| (?:and|or|&) (?:over|older|above|up))?")
 _YEAR = re.compile(r"([0-9]{4})(?:\.0+)?")
 OLDEST = 120
 """A greater number is no age in years."""
@@ -39,7 +43,7 @@ def ages_of_years(years: Sequence[str | None], at: datetime) -> list[int | None]
     """
 
     def read(text: str) -> int | None:
-        if text.lower() == "nan":
+        if text.lower() in _NO_YEAR:
             return None
         found = _YEAR.fullmatch(text)
         if found is None or not _EARLIEST <= int(found[1]) <= at.year:

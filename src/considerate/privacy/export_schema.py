@@ -30,7 +30,7 @@ TABLES: dict[str, tuple[Field, ...]] = {
         Field("age_band", "text", "u13, 13_15, 16_17, adult or unknown"),
         Field("age_source", "text", "who said so: shop or none"),
         Field("state", "text", "active, or erasing"),
-        Field("consent_epoch", "integer", "how often what you allow has changed"),
+        Field("consent_epoch", "integer", "how often a choice of yours, or your age, was recorded"),
         Field("objected_at", "time", "since when you object to profiling"),
         Field("restricted_at", "time", "since when use of your data is restricted"),
         Field("gpc_at", "time", "when a browser of yours first sent a Global Privacy Control signal"),

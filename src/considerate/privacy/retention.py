@@ -7,6 +7,7 @@ from pathlib import Path
 from considerate.errors import StoreError
 from considerate.privacy.installation import Installation
 from considerate.privacy.requests import delete_answered
+from considerate.privacy.rolled_back import check_not_rolled_back, read_what_is_outside
 from considerate.privacy.scrubbing import call_for_scrub
 from considerate.settings.service import RetentionConfig
 from considerate.store.answers import purge_answers
@@ -44,8 +45,13 @@ def retire(place: Installation, config: RetentionConfig, *, at: datetime) -> Ret
     ------
     StoreError
         A database is locked or damaged, or a file cannot be removed. Call it again.
+    StoreError, ConsentError
+        The database is older than what its customers took back; nothing is deleted.
     """
+    outside = read_what_is_outside(place.home)
     with place.transaction() as conn:
+        # A restored backup does not know who restricts the use of what would be deleted.
+        check_not_rolled_back(conn, outside, place.home / "keys")
         restricted = restricted_subjects(conn)
         events = delete_interactions_before(conn, at - timedelta(days=config.events_days))
         requests = delete_answered(conn, at - timedelta(days=config.requests_days))

@@ -1,6 +1,7 @@
 """The ledger to the outside: a customer's own part of it, signed receipts, and what a consent platform brings in."""
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -10,13 +11,14 @@ from uuid import UUID
 
 from sqlalchemy import Connection, select
 
-from considerate.consent.decision import Policy
+from considerate.consent.decision import ConsentState, Policy
 from considerate.consent.events import HASHED, canonical_row
 from considerate.consent.importing import take_in
 from considerate.consent.outcomes import Outcome
 from considerate.consent.receipts import find_row, record_of, sign_receipt
 from considerate.consent.records import ConsentRecord, RejectedRow
 from considerate.consent.restoring import lost_until
+from considerate.errors import StoreError
 from considerate.privacy.kept_wishes import keep_minors
 from considerate.serving.schemas_receipts import HistoryEntry
 from considerate.settings.service import ServiceConfig
@@ -24,6 +26,8 @@ from considerate.store.keys import Keys, unseal
 from considerate.store.signing import SigningKey, load_signing_key
 from considerate.store.subjects import MINOR_BANDS, find_subject, reference_of, subject_keys
 from considerate.store.tables import consent_event, consent_evidence, from_micros
+
+log = logging.getLogger(__name__)
 
 
 class Store(Protocol):
@@ -96,7 +100,14 @@ class Proofs:
     ) -> list[tuple[int, Outcome, UUID | None]]:
         """Record what was decided in the shop's consent platform; give row, outcome and receipt id of each record."""
         home = self._keys_folder.parent
-        lost = lost_until(home / "checkpoints")
+        lost = None
+        # A no is taken in whatever was lost.
+        if any(one.state is ConsentState.GIVEN for one in records):
+            try:
+                lost = lost_until(home / "checkpoints")
+            except StoreError as error:
+                log.error("the consent platform's yes is not recorded: %s", error)
+                raise
         with self._store.writing() as (conn, keys):
             done = take_in(
                 conn,

@@ -195,7 +195,7 @@ class ConsentReceipt(BaseModel):
 
     purpose: Purpose
     state: ConsentState | Literal["none"]
-    changed: Annotated[bool, Field(description="False where nothing was to be changed.")]
+    changed: Annotated[bool, Field(description="False for a no where it was off already; recorded all the same.")]
     consent_epoch: int
     recorded_at: datetime
     receipt_id: Annotated[UUID | None, Field(description="For GET /v1/me/receipts/{receipt_id}.")]
