@@ -23,6 +23,8 @@ from considerate.store.tables import consent_event, interaction, subject
 
 OBJECTION = "objection"
 ACTORS = 4
+MOST_REFUSED = 0.5
+"""Share of acts that may be answered with an error, as where two of them wait for one lock."""
 
 
 @dataclass
@@ -42,8 +44,10 @@ class Acknowledged:
         Subject references of those who were told that they are erased.
     decisions
         Ids of served decisions.
-    refused
-        Acts that were answered with an error.
+    refused, asked
+        Acts that were answered with an error, and all that were sent.
+    broken
+        What ended a customer's acts, other than that nobody answered.
     """
 
     ledger: dict[int, str] = field(default_factory=dict)
@@ -53,6 +57,7 @@ class Acknowledged:
     decisions: list[UUID] = field(default_factory=list)
     refused: int = 0
     asked: int = 0
+    broken: list[str] = field(default_factory=list)
 
     @property
     def acts(self) -> int:
@@ -78,6 +83,9 @@ class Actor:
                 try:
                     self._random.choice([*acts, *acts, self._erase])()
                 except httpx.HTTPError:
+                    return
+                except Exception as error:  # a thread that ends by one is not heard of
+                    self.noted.broken.append(f"{self.name}: {type(error).__name__}: {error}"[:300])
                     return
 
     def _send(self, method: str, path: str, expected: int, **more: Any) -> dict[str, Any] | None:
@@ -149,11 +157,20 @@ class Actor:
             self.noted.erased.append(ref)
 
 
+def in_vain(noted: Acknowledged, lists: int) -> list[str]:
+    """Name the kinds of act of which none was ever acknowledged, lists among them, and say where most were refused."""
+    told = {"receipt": len(noted.ledger), "event": len(noted.events), "erasure": len(noted.erased), "list": lists}
+    wrong = [f"no {kind} was acknowledged" for kind, many in told.items() if not many]
+    if noted.refused > MOST_REFUSED * noted.asked:
+        wrong.append(f"{noted.refused} of {noted.asked} acts were refused")
+    return wrong
+
+
 def wrong_in_store(shop: Shop, noted: Acknowledged) -> list[str]:
     """Name what was acknowledged and is not in the store, and whatever does not fit together there."""
     outside = {stone.subject_ref for stone in read_outside(shop.home)}
     with reading(shop.engine) as conn:
-        hashes = dict(conn.execute(select(consent_event.c.seq, consent_event.c.hash)).tuples().all())
+        hashes = dict(conn.execute(select(consent_event.c.seq, consent_event.c.hash)).all())
         wrong = [f"event {seq}" for seq, hash_ in noted.ledger.items() if hashes.get(seq, b"").hex() != hash_]
         if (bad := verify(conn)) is not None:
             wrong.append(f"chain at {bad}")

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import func, make_url, select
-from tests.report.acting import ACTORS, Acknowledged, Actor, missing_decisions, wrong_in_store
+from tests.report.acting import ACTORS, Acknowledged, Actor, in_vain, missing_decisions, wrong_in_store
 from tests.report.empty_databases import administer, beside
 from tests.report.rows import Outcome, outcome, row, within
 from tests.report.shop import Shop, open_shop
@@ -47,7 +47,7 @@ CHECK_SECONDS = 0.005
     quick="never",
 )
 def killed(shop: Shop, quick: bool) -> Outcome:
-    times, noted, chance = 1 if quick else 50, Acknowledged(), random.Random(1)
+    times, noted, chance = 5 if quick else 50, Acknowledged(), random.Random(1)
     held: list[bool] = []
     wrong: list[str] = []
     missing, most_lost, total = 0, 0, 0
@@ -66,6 +66,7 @@ def killed(shop: Shop, quick: bool) -> Outcome:
             for thread in threads:
                 thread.start()
             time.sleep(chance.uniform(0.1, 2.0))
+            acting = [thread.is_alive() for thread in threads]
             own.kill()
             stop.set()
             for thread in threads:
@@ -75,13 +76,16 @@ def killed(shop: Shop, quick: bool) -> Outcome:
             total += len(noted.decisions)
             noted.decisions.clear()
             wrong += found
-            held += [not found, missing <= WORKERS * QUEUE]
+            held += [*acting, not found, missing <= WORKERS * QUEUE]
         own.start()
         held.append(within(30, lambda: all(_is_gone(own, ref) for ref in noted.erased)))
         held.append(not wrong_in_store(own, noted))
+    # What nobody was told of cannot be missing.
+    wrong = [*noted.broken, *in_vain(noted, total), *wrong]
     acts = noted.acts + total
-    note = f"{times} kills, {acts} acts acknowledged, at most {most_lost} decisions lost (bound {WORKERS * QUEUE})"
-    return Outcome(times + acts, held.count(False) + len(wrong), "; ".join([note, *wrong[:3]]))
+    note = f"{times} kills, {acts} acts acknowledged, {noted.refused} of {noted.asked} refused"
+    loss = f"at most {most_lost} decisions lost (bound {WORKERS * QUEUE})"
+    return Outcome(times + acts, held.count(False) + len(wrong), "; ".join([f"{note}, {loss}", *wrong[:3]]))
 
 
 @row("races", "200 threads that give and withdraw at once lose no event")
@@ -116,7 +120,7 @@ def races(shop: Shop, quick: bool) -> Outcome:
         thread.join()
     with reading(engine) as conn:
         hers = select(consent_event.c.seq, consent_event.c.hash).where(consent_event.c.subject_ref.in_(refs))
-        hashes = dict(conn.execute(hers).tuples().all())
+        hashes = dict(conn.execute(hers).all())
         held = [hashes.get(one.seq) == one.hash for one in recorded]
         held += [len(recorded) == 200 * each, len(hashes) == len({one.seq for one in recorded})]
         held += [projection(conn) == replay(conn), verify(conn) is None]
@@ -182,7 +186,7 @@ def own_shop(shop: Shop, name: str, *, more: str = "") -> Iterator[Shop]:
         home = Path(folder) / "home"
         (home / "keys").mkdir(parents=True)
         url = f"sqlite:///{home / 'considerate.db'}" if shop.kind == "sqlite" else beside(shop.url, name)
-        with open_shop(shop.kind, url, home, workers=WORKERS, more=more) as own:
+        with open_shop(shop.kind, url, home, workers=WORKERS, more=more, made=type(shop)) as own:
             yield own
         if shop.kind == "postgresql":
             administer(url, f"DROP DATABASE {name} WITH (FORCE)")

@@ -111,7 +111,7 @@ def _tracking() -> Path:
     from considerate.tracking.client import mlflow_client
 
     home = Path(tempfile.mkdtemp(prefix="considerate-report-"))
-    atexit.register(shutil.rmtree, home)
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
     with mlflow_client(Environment(home=home, data=None)):
         return home / "mlflow.db"
 

@@ -292,9 +292,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def open_shop(kind: Kind, url: str, home: Path, *, workers: int = 4, more: str = "") -> Iterator[Shop]:
+def open_shop(
+    kind: Kind, url: str, home: Path, *, workers: int = 4, more: str = "", made: type[Shop] = Shop
+) -> Iterator[Shop]:
     """Lay out a shop, start its service, and stop it again."""
-    shop = Shop(kind, url, home, free_port(), workers, more)
+    shop = made(kind, url, home, free_port(), workers, more)
     shop.lay_out()
     try:
         shop.start()

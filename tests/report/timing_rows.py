@@ -26,8 +26,14 @@ LEAST_P = 0.01
 """Below this, two samples of times do not come from one distribution."""
 PATH = "/v1/me/recommendations"
 NO_ID = "00000000-0000-4000-8000-000000000007"
-SAME_TIME = (PATH, f"/v1/me/receipts/{NO_ID}", f"/v1/me/privacy-requests/{NO_ID}", "/v1/me/preferences")
-"""Routes whose answer is one for all of them: lists, somebody else's id, and what nobody has stated."""
+NOT_YOURS = (404, "urn:considerate:problem:not-found")
+SAME_TIME: dict[str, tuple[int, str | None]] = {
+    PATH: (200, "non_personalised"),
+    f"/v1/me/receipts/{NO_ID}": NOT_YOURS,
+    f"/v1/me/privacy-requests/{NO_ID}": NOT_YOURS,
+    "/v1/me/preferences": (200, None),
+}
+"""Routes whose answer is one for all of them: lists, nobody's id, and what nobody has stated; and that answer."""
 
 
 @row(
@@ -39,13 +45,23 @@ def check(shop: Shop, quick: bool) -> Outcome:
     customer = "row-check"
     shop.know(customer, P)
     shop.buy(customer, ["milk"])
-    ways = {"with": shop.token(customer), "without": {**shop.token(customer), UNCHECKED: "1"}}
     with one_worker(shop) as client:
-        seconds, answers = interleaved(client, ways, 40 if quick else 5_000)
+        return cost(shop, client, customer, quick=quick)
+
+
+def cost(shop: Shop, client: httpx.Client, customer: str, *, quick: bool) -> Outcome:
+    """Measure what the check adds to a list, and show that one way looks the customer up and the other does not."""
+    ways = {"with": shop.token(customer), "without": {**shop.token(customer), UNCHECKED: "1"}}
+    seconds, answers = interleaved(client, ways, 40 if quick else 5_000)
     middle, high = ({way: at(times) for way, times in seconds.items()} for at in (statistics.median, p99))
     held = [answers == {(200, "personalised")}]
     if not quick:
         held += [middle["with"] - middle["without"] <= MEDIAN_SECONDS, high["with"] - high["without"] <= P99_SECONDS]
+    withdrawn = shop.insist("DELETE", f"/v1/me/consents/{P}", headers=shop.token(customer))
+    held.append(withdrawn.status_code == 200)
+    # A way that only seems to leave the check out would cost as much as the other.
+    for way, found in (("with", "non_personalised"), ("without", "personalised")):
+        held.append(_told(client.get(PATH, headers=ways[way])) == (200, found))
     told = [
         f"{name} {_ms(of['with'])} with, {_ms(of['without'])} without: {_ms(of['with'] - of['without'])}"
         for name, of in (("median", middle), ("p99", high))
@@ -63,8 +79,12 @@ def same_time(shop: Shop, quick: bool) -> Outcome:
     for kind in ("erased", "minor", "silent"):
         shop.buy(people[kind], ["milk", "bread"])
     asked(shop, people["erased"], "erasure")
+    owner = "row-36-time-owner"
+    theirs = _addresses(shop, owner)
     held, notes = [], []
     with one_worker(shop) as client:
+        # Under an id of one's own there is something.
+        held += [client.get(address, headers=shop.token(owner)).status_code == 200 for address in theirs]
         for path in SAME_TIME:
             callers = {kind: shop.token(customer) for kind, customer in people.items()}
             alike = likeness(client, callers, path)
@@ -76,14 +96,21 @@ def same_time(shop: Shop, quick: bool) -> Outcome:
     return outcome(held, f"p against unknown: {'; '.join(notes)}")
 
 
-def likeness(client: httpx.Client, callers: Mapping[str, Mapping[str, str]], path: str) -> dict[str, float]:
+def likeness(
+    client: httpx.Client, callers: Mapping[str, Mapping[str, str]], path: str, *, calls: int = 500
+) -> dict[str, float]:
     """Give by kind of caller how probable times as far from those of an unknown one are where there is no difference.
 
-    The test is that of Kolmogorov and Smirnov for two samples, of 500 calls each.
+    The test is that of Kolmogorov and Smirnov for two samples, of `calls` each.
+
+    Raises
+    ------
+    RuntimeError
+        Not every answer was the one of this route.
     """
-    seconds, answers = interleaved(client, callers, 500, path=path)
-    if len(answers) > 1 or min(answers)[0] >= httpx.codes.INTERNAL_SERVER_ERROR:
-        raise RuntimeError(f"{path}: answered in more ways than one, or not at all: {answers}")
+    seconds, answers = interleaved(client, callers, calls, path=path)
+    if answers != {SAME_TIME[path]}:
+        raise RuntimeError(f"{path}: answered {answers}, not {SAME_TIME[path]} alone")
     return {kind: float(ks_2samp(seconds["unknown"], seconds[kind]).pvalue) for kind in callers if kind != "unknown"}
 
 
@@ -113,7 +140,8 @@ def interleaved(
 
     Returns
     -------
-        Seconds of each call by way, and the answers there were: status and, of a list, its basis.
+        Seconds of each call by way, and the answers there were: status and, of a list, its basis, of a problem, its
+        type.
     """
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     order, chance, came = list(ways), random.Random(1), set[tuple[int, str | None]]()
@@ -123,7 +151,7 @@ def interleaved(
             started = time.perf_counter()
             answer = client.get(path, headers=dict(ways[way]))
             took = time.perf_counter() - started
-            came.add((answer.status_code, answer.json().get("basis")))
+            came.add(_told(answer))
             if number >= 0:
                 seconds[way].append(took)
     return seconds, came
@@ -132,6 +160,18 @@ def interleaved(
 def p99(seconds: Sequence[float]) -> float:
     """Give what ninety-nine in a hundred stay below."""
     return statistics.quantiles(seconds, n=100)[98]
+
+
+def _told(answer: httpx.Response) -> tuple[int, str | None]:
+    body = answer.json()
+    return answer.status_code, body.get("basis", body.get("type"))
+
+
+def _addresses(shop: Shop, owner: str) -> tuple[str, str]:
+    """Let somebody take back a consent and ask for a copy; give the addresses of that receipt and of that request."""
+    shop.know(owner, P)
+    receipt = shop.insist("DELETE", f"/v1/me/consents/{P}", headers=shop.token(owner)).json()
+    return f"/v1/me/receipts/{receipt['receipt_id']}", asked(shop, owner, "access")
 
 
 def _answers(client: httpx.Client) -> bool:

@@ -96,11 +96,11 @@ def served_but_not_learnt_from(shop: Shop, quick: bool) -> Outcome:
     shop.buy("row-3-she", ["milk", *(f"item-3-{number}" for number in range(5))])
     everybody = [*refs.values(), she]
     held = [shop.ask("row-3-she")["basis"] == "personalised" for _ in range(5 if quick else 50)]
-    for model in ("item_knn",) if quick else ("item_knn", "als", "popularity"):
-        alone = saved(fit(shop, everybody, model=model, without=[she])[0])
-        held.append(saved(fit(shop, everybody, model=model)[0]) == alone)
+    models = ("item_knn",) if quick else ("item_knn", "als", "popularity")
+    alone = {model: saved(fit(shop, everybody, model=model, without=[she])[0]) for model in models}
+    held += [saved(fit(shop, everybody, model=model)[0]) == alone[model] for model in models]
     shop.know("row-3-she", T)
-    held.append(saved(fit(shop, everybody, model=model)[0]) != alone)  # with her yes, it does change
+    held += [saved(fit(shop, everybody, model=model)[0]) != alone[model] for model in models]  # her yes changes each
     return outcome(held)
 
 

@@ -288,10 +288,9 @@ def _is_day(text: str) -> bool:
 @lru_cache(maxsize=1024)
 def _may_be_ours(purpose: str) -> bool:
     # `Train Models`, `train_model`, `consent.train_models`, each of several in one field; `newsletter` is a stranger's.
-    folded = re.sub(r"[\W_]+", "", purpose.casefold())
-    parts = (re.sub(r"[\W_]+", "", part.casefold()) for part in re.split(r"[,;|/+&\n]", purpose))
+    parts = [re.sub(r"[\W_]+", "", part.casefold()) for part in re.split(r"[,;|/+&\n]", purpose)]
     named = list(filter(None, parts)) or [""]
-    return any(ours in folded for ours in _OURS) or any(
+    return any(ours in "".join(parts) for ours in _OURS) or any(
         _EVERY_PURPOSE.fullmatch(one) or any(SequenceMatcher(None, one, ours).ratio() >= _ALIKE for ours in _OURS)
         for one in named
     )
