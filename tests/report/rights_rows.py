@@ -144,12 +144,13 @@ def erasure(shop: Shop, quick: bool) -> Outcome:
         shop.stop()
         held.append(hits(shop, [customer, token]) == [])
         shop.start()
-    after = shop.ask(customer)
+    after = shop.settled(customer)
     held.append((after["basis"], after["reason"]) == ("non_personalised", "no_consent"))
+    note += f", then {after['reason']}"
     with reading(shop.engine) as conn:
         held.append(find_subject(conn, shop.keys.lookup(customer)) is None)
     new = shop.know(customer, P)
-    after = shop.ask(customer)
+    after = shop.settled(customer)
     held += [new != ref, after["reason"] == "no_history", not decisions_in_log(shop, ref)]
     return outcome(held, note)
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Engine
 from tests.serving.conftest import catalogue, make_model
 
-from considerate.consent.decision import Policy
+from considerate.consent.decision import Policy, Reason
 from considerate.consent.ledger import grant
 from considerate.consent.notices import current_notice
 from considerate.consent.purposes import Purpose
@@ -199,6 +199,15 @@ class Shop:
             return {"basis": f"status {answer.status_code}", "reason": answer.text[:200], "items": []}
         body: dict[str, Any] = answer.json()
         return body
+
+    def settled(self, customer: str) -> dict[str, Any]:
+        """Ask for a list, and again while the store does not answer in time, as after a start; never personalised."""
+        for _ in range(50):
+            told = self.ask(customer)
+            if told["reason"] != Reason.CONSENT_UNAVAILABLE or told["basis"] != "non_personalised":
+                break
+            time.sleep(0.2)
+        return told
 
     def know(self, customer: str, *purposes: Purpose, age_band: str = "adult") -> bytes:
         """Let the store know a customer who allows `purposes`."""
