@@ -97,9 +97,11 @@ class Metrics:
             return generate_latest(self._collected())
         # One at a time: whoever asks meanwhile gets the same.
         with self._lock:
-            if self._now() >= self._fresh_until:
+            asked = self._now()
+            if asked >= self._fresh_until:
                 self._text = generate_latest(self._collected())
-                self._fresh_until = self._now() + KEPT_SECONDS
+                # From the beginning of the merge on: what was counted during it may be missing.
+                self._fresh_until = asked + KEPT_SECONDS
             return self._text
 
     def _collected(self) -> CollectorRegistry:
