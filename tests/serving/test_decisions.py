@@ -354,11 +354,12 @@ def test_an_explanation_that_takes_long_names_the_first_items_reasons_and_looks_
     index = {item: row for row, item in enumerate(slow.item_ids)}
     models = OneModel(Served("considerate-1", slow, index))
     decision_id = UUID(world.ask("ann", models=models)["decision_id"])
-    time.sleep(0.3)
     reference = world.customers.standing("ann").subject_ref
     assert reference is not None
-    decision = world.log.find(reference, decision_id, since=world.clock.now)
-    assert decision is not None
+    end = time.monotonic() + 10
+    while (decision := world.log.find(reference, decision_id, since=world.clock.now)) is None:
+        assert time.monotonic() < end, "never written"
+        time.sleep(0.05)
     counter = Counter(world.customers, models, world.resources.shelves, world.resources.policy)
     seconds = itertools.count(0.0, explanation.LOOKING_SECONDS / 2)
     why = explanation.explain_decision(counter, "ann", decision, gpc=False, at=world.clock(), now=lambda: next(seconds))

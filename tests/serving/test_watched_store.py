@@ -49,7 +49,7 @@ class Line:
         self.silent = self.cut = False
         self._target = f"{make_url(server.url).query['host']}/.s.PGSQL.5432"
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._ends: list[socket.socket] = []
+        self.ends: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
     def url(self, url: str) -> str:
@@ -68,11 +68,11 @@ class Line:
 
     def hang_up(self) -> None:
         """End the connections there are."""
-        for end in self._ends:
+        for end in self.ends:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
-        self._ends.clear()
+        self.ends.clear()
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -83,7 +83,7 @@ class Line:
                     continue
                 far = socket.socket(socket.AF_UNIX)
                 far.connect(self._target)
-                self._ends += [near, far]
+                self.ends += [near, far]
                 for one, other in ((near, far), (far, near)):
                     threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
 
@@ -298,7 +298,9 @@ def test_what_opens_after_nobody_waits_any_more_is_closed_again(postgresql_datab
 
     thread = threading.Thread(target=use)
     thread.start()
-    time.sleep(0.3)
+    end = time.monotonic() + 10
+    while not line.ends and time.monotonic() < end:
+        time.sleep(0.01)  # until it is on its way to the server
     store.close()
     line.silent = False
     thread.join(10)
