@@ -3,10 +3,12 @@
 import gc
 import os
 import shutil
+import signal
 import tempfile
 from functools import partial
 from pathlib import Path
 
+import hypothesis
 import psutil
 import pytest
 
@@ -27,6 +29,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """Keep tests out of the reader's var/ and off the network, their child processes too."""
     if not hasattr(config, "workerinput"):
         _keep_files_in_memory(config)
+    if not os.environ.get("CI"):
+        # As Hypothesis has it in CI: a pause of the machine is no defect.
+        hypothesis.settings.register_profile("unhurried", deadline=None)
+        hypothesis.settings.load_profile("unhurried")
+    # A background job of a shell ignores Ctrl-C, and so would what the tests start and interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["CONSIDERATE_HOME"] = tempfile.mkdtemp(prefix="considerate-tests-")
     # MLflow and BentoML report home unless told not to; everything below runs in a test, offline.
     os.environ.update(BENTOML_DO_NOT_TRACK="True", MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true")

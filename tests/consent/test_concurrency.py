@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, func, select
+from tests.databases import Database
 
 from considerate.consent.decision import Policy
 from considerate.consent.events import Recorded
@@ -22,6 +23,7 @@ from considerate.store.subjects import ensure_subjects
 from considerate.store.tables import consent_event, subject
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
+PATIENCE_MS = 60_000
 
 
 def assert_sound(engine: Engine, acknowledged: set[tuple[int, str]]) -> None:
@@ -33,9 +35,14 @@ def assert_sound(engine: Engine, acknowledged: set[tuple[int, str]]) -> None:
         assert conn.execute(select(func.sum(subject.c.consent_epoch))).scalar() == head(conn).seq == len(acknowledged)
 
 
-def test_threads_that_grant_and_withdraw_lose_no_event(engine: Engine, keys: Keys, adults: list[bytes]) -> None:
+def test_threads_that_grant_and_withdraw_lose_no_event(
+    database: Database, engine: Engine, keys: Keys, adults: list[bytes]
+) -> None:
+    # SQLite lets nobody stand in line: one thread may wait until all others are done.
+    patient = database.open(busy_timeout_ms=PATIENCE_MS)
+
     def act(number: int) -> Recorded:
-        with writing(engine) as conn:
+        with writing(patient) as conn:
             ref, purpose = adults[number % 2], Purpose.TRAIN_MODELS
             if number % 3 == 0:
                 return withdraw(conn, keys, ref, purpose, at=AT)
@@ -62,8 +69,9 @@ from considerate.consent.purposes import Purpose
 from considerate.store.engine import open_store, writing
 from considerate.store.keys import load_keys
 
-url, folder, ref = sys.argv[1:]
-engine, keys, ref = open_store(url, create=False), load_keys(Path(folder), create=False), bytes.fromhex(ref)
+url, folder, ref, patience = sys.argv[1:]
+engine = open_store(url, create=False, busy_timeout_ms=int(patience))
+keys, ref = load_keys(Path(folder), create=False), bytes.fromhex(ref)
 at, said = datetime(2026, 5, 1, 12, tzinfo=UTC), []
 for number in range(20):
     with writing(engine) as conn:
@@ -81,7 +89,7 @@ def test_processes_that_grant_and_withdraw_lose_no_event(engine: Engine, tmp_pat
     keys = load_keys(tmp_path / "keys", create=True)
     with writing(engine) as conn:
         ref = ensure_subjects(conn, keys, ["anna"], age_bands={"anna": "adult"})["anna"]
-    arguments = [str(engine.url), str(tmp_path / "keys"), ref.hex()]
+    arguments = [str(engine.url), str(tmp_path / "keys"), ref.hex(), str(PATIENCE_MS)]
     processes = [
         subprocess.Popen([sys.executable, "-c", WRITER, *arguments], stdout=subprocess.PIPE, text=True)
         for _ in range(3)

@@ -1,11 +1,15 @@
 """The demo as a newcomer runs it: a subprocess, the real year of purchases, real servers."""
 
+import os
+import random
 import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -15,8 +19,9 @@ from considerate.settings.environment import child_environment
 ROOT = Path(__file__).parents[2]
 
 
-def demo(home: Path, *options: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextmanager
+def demo(home: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
         [sys.executable, "pipelines/demo.py", *options],
         cwd=ROOT,
         env=child_environment({"CONSIDERATE_HOME": str(home)}),
@@ -24,14 +29,26 @@ def demo(home: Path, *options: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-    )
+    ) as run:
+        try:
+            yield run
+        finally:
+            # Whatever became of it: its servers too.
+            with suppress(ProcessLookupError):
+                os.killpg(run.pid, signal.SIGKILL)
 
 
 def taken_port() -> tuple[socket.socket, int]:
-    holder = socket.socket()
-    holder.bind(("127.0.0.1", 0))
-    holder.listen()
-    return holder, holder.getsockname()[1]
+    """Give a port that is taken; below those of outgoing connections, which could take the one beside it any time."""
+    while True:
+        holder, port = socket.socket(), random.randrange(20_000, 32_000)
+        try:
+            holder.bind(("127.0.0.1", port))
+        except OSError:
+            holder.close()
+            continue
+        holder.listen()
+        return holder, port
 
 
 @pytest.mark.slow
@@ -39,9 +56,8 @@ def taken_port() -> tuple[socket.socket, int]:
 @pytest.mark.xdist_group("demo")
 def test_the_demo_keeps_its_promises_even_where_its_port_is_taken(tmp_path: Path) -> None:
     holder, port = taken_port()
-    with holder:
-        run = demo(tmp_path, "--once", "--port", str(port), "--mlflow-port", str(port))
-        out, err = run.communicate(timeout=500)
+    with holder, demo(tmp_path, "--once", "--port", str(port), "--mlflow-port", str(port)) as run:
+        out, err = run.communicate(timeout=1_500)
     assert run.returncode == 0, f"{out}\n{err}"
     assert f"Port {port} is taken" in out
     assert "Loaded 1,469,307 real till purchases of 2,469 households" in out
@@ -57,13 +73,13 @@ def test_the_demo_keeps_its_promises_even_where_its_port_is_taken(tmp_path: Path
 @pytest.mark.data("complete_journey")
 @pytest.mark.xdist_group("demo")
 def test_an_interrupted_demo_says_so_in_one_line_and_can_be_run_again(tmp_path: Path) -> None:
-    run = demo(tmp_path, "--once")
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "demo").is_dir() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(1)
-    run.send_signal(signal.SIGTERM)
-    _, err = run.communicate(timeout=120)
+    with demo(tmp_path, "--once") as run:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "demo").is_dir() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(1)
+        run.send_signal(signal.SIGTERM)
+        _, err = run.communicate(timeout=300)
     assert run.returncode == 130
     assert err.strip().splitlines()[-1] == "stopped; nothing half-written was left behind"
     assert "Traceback" not in err

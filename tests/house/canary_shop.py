@@ -159,6 +159,7 @@ def serving(shop: Shop) -> Iterator[str]:
         )
     try:
         wait_until_ready(url, process)
+        wait_for_her_list(shop, url)
         yield url
     finally:
         with suppress(ProcessLookupError):
@@ -174,6 +175,18 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
                 return
         time.sleep(0.1)
     raise AssertionError("the service is not ready after a minute")
+
+
+def wait_for_her_list(shop: Shop, url: str) -> None:
+    """A service is ready as soon as it answers; its model comes when the refresher has fetched it."""
+    reasons = set()
+    for _ in range(600):
+        answer = httpx.get(f"{url}/v1/me/recommendations", headers=shop.token(CUSTOMERS[0]), timeout=30)
+        reasons.add(answer.json().get("reason"))
+        if answer.json().get("reason") == "ok":
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"no list of her own after a minute: {reasons}")
 
 
 def ask_well_and_badly(shop: Shop, url: str) -> dict[str, dict[str, object]]:

@@ -66,8 +66,14 @@ def store_gone(shop: Shop, quick: bool) -> Outcome:
         with broken(shop):
             held += [one == NOBODYS for one in watch.ask(20 if quick else 200)]
         held += [watch.is_back(), watch.in_time(quick=quick)]
+        # Whatever she asks besides lists, on every worker: the first of them may find a connection that was cut.
+        held.append(within(BACK_SECONDS, lambda: all(_has_preferences(shop) for _ in range(8))))
         notes.append(f"{broken.__name__}: {watch}")
     return outcome(held, "; ".join(notes))
+
+
+def _has_preferences(shop: Shop) -> bool:
+    return bool(shop.call("GET", "/v1/me/preferences", headers=shop.token("row-9")).status_code == 200)
 
 
 @row("slow", "a database that hangs costs the personal list, never the answer: within 150 ms, no 5xx; writes say so")

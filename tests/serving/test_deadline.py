@@ -88,14 +88,14 @@ def test_work_that_is_not_done_in_time_is_a_503_that_does_not_say_it_was_not_don
     assert is_problem(answer, "not-in-time")
     assert "may have been done or not" in answer.json()["detail"]
     assert slow.done == 1, "what was begun is done to its end"
-    assert call("DELETE", WITHDRAWAL).status_code == 200
+    assert world.client()("DELETE", WITHDRAWAL, headers=world.token("ann")).status_code == 200
 
 
 @on_sqlite
 def test_it_is_counted_with_its_route(world: "World", call: Callable[..., httpx.Response]) -> None:
     # Waits for the thread that goes on: it would open again the store of a shop that was closed.
     call("DELETE", WITHDRAWAL, customers=Slow(world.customers), wait=5 * CUT_OFF)
-    text = call("GET", "/metrics").text
+    text = world.client()("GET", "/metrics").text
     assert 'considerate_requests_total{method="DELETE",route="/v1/me/consents/{purpose}",status="503"} 1.0' in text, (
         text
     )

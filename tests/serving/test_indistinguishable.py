@@ -104,6 +104,7 @@ def test_the_store_is_asked_the_same_about_each_of_them(
 ) -> None:
     # A database is looked at again every few seconds, which is nobody's doing.
     monkeypatch.setattr(watched_store, "ADMIT_SECONDS", float("inf"))
+    town.customers.close()  # what is open would still be looked at once more
     client, said = town.client(), list[str]()
     body = {"json": {"reason": "gift"}} if method == "PUT" else {}
 

@@ -294,7 +294,7 @@ class TestErasure:
         world.know("anna", *ALL)
         go_on, waited = threading.Event(), list[bool]()
         store = AfterWriting(world.customers, 2, lambda: waited.append(go_on.wait(60)))
-        rights = Rights(store, world.url, world.home, quick_seconds=1)
+        rights = Rights(store, world.url, world.home, quick_seconds=5)
         client, headers = world.client(rights=rights), world.token("anna")
         answer = client("POST", REQUESTS, json={"type": "erasure"}, headers=headers)
         assert (answer.status_code, answer.json()["status"]) == (202, "in_progress")
@@ -446,9 +446,9 @@ class TestCopies:
     def test_somebody_else_s_copy_does_not_exist(self, world: "World") -> None:
         for customer in ("anna", "ben"):
             world.know(customer, *ALL)
+        headers = self.fresh(world, "ben")
         location = self.ask(world)
         assert run(world) == []
-        headers = self.fresh(world, "ben")
         bodies = set()
         for path in (location, f"{REQUESTS}/{uuid4()}"):
             for method, place in (("GET", path), ("DELETE", path), ("GET", f"{path}/export")):

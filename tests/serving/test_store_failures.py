@@ -63,6 +63,7 @@ def test_a_store_that_was_moved_away_closes_every_list_although_its_file_is_stil
     assert consented.client()("DELETE", "/v1/me/consents", headers=consented.token("ann")).status_code == 503
     assert not database.exists()
     aside.rename(database)
+    sleep(REST_SECONDS)
     assert answer(consented) == CONSENTED
 
 

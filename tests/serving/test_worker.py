@@ -62,8 +62,7 @@ def test_a_model_that_becomes_too_old_is_no_longer_said_to_be_loaded(
 ) -> None:
     run = run_file(world)
     build_model().save(run.models / "considerate-7")
-    at = datetime.now(UTC) + timedelta(seconds=3)
-    write_pointer(run.models, Pointer("considerate-7", "run", at.timestamp()))
+    write_pointer(run.models, Pointer("considerate-7", "run"))
     worker = Worker(run, metrics_folder=None)
 
     def loaded() -> float | None:
@@ -71,7 +70,12 @@ def test_a_model_that_becomes_too_old_is_no_longer_said_to_be_loaded(
         name = 'considerate_model_loaded{model_version="considerate-7"} '
         return next((float(line.removeprefix(name)) for line in lines if line.startswith(name)), None)
 
-    work(worker, lambda: loaded() == 1, lambda: loaded() == 0)
+    def ends_soon() -> bool:
+        at = datetime.now(UTC) + timedelta(seconds=1)
+        write_pointer(run.models, Pointer("considerate-7", "run", at.timestamp()))
+        return True
+
+    work(worker, lambda: loaded() == 1, ends_soon, lambda: loaded() == 0)
     assert worker.resources.models.current() is None
 
 

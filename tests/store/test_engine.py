@@ -4,7 +4,9 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import traceback
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from tests.databases import Database
 
 from considerate.errors import StoreError, StoreLocked
 from considerate.store.engine import REVISIONS, open_store, reading, recording, require_writing, writing
-from considerate.store.sqlite import sqlite_error
+from considerate.store.sqlite import sqlite_engine, sqlite_error, switch_to_wal
 from considerate.store.tables import catalogue_state, decisions, interaction, metadata
 
 
@@ -89,6 +91,24 @@ def test_several_processes_may_create_the_same_store_at_once(tmp_path: Path) -> 
     said = [process.communicate() for process in processes]
     assert [process.returncode for process in processes] == [0] * 4, said
     assert len({out for out, _ in said}) == 1
+
+
+def test_who_switches_a_new_file_waits_for_who_holds_it_and_says_so_in_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "new.db"
+    patient, hasty = sqlite_engine(path, busy_timeout_ms=30_000), sqlite_engine(path, busy_timeout_ms=50)
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("CREATE TABLE something (id)")
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreLocked, match=r"new\.db: locked by another process"):
+            switch_to_wal(hasty)
+        end = threading.Timer(0.3, other.execute, ["COMMIT"])
+        end.start()
+        switch_to_wal(patient)
+        end.join()
+    with closing(sqlite3.connect(path)) as later:
+        assert later.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    patient.dispose()
+    hasty.dispose()
 
 
 def test_a_missing_store_is_not_made_by_accident(tmp_path: Path) -> None:

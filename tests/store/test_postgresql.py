@@ -103,15 +103,16 @@ def test_a_process_that_stands_still_does_not_keep_the_lock(store: Database) -> 
 
 
 def test_a_statement_that_takes_too_long_is_given_up(store: Database) -> None:
-    engine = store.open(limit_ms=100)
+    # The server has a tenth of it to say that it gave up.
+    engine = store.open(limit_ms=2_000)
 
     def ask() -> None:
         with reading(engine) as conn:
-            conn.execute(text("SELECT pg_sleep(3)"))
+            conn.execute(text("SELECT pg_sleep(30)"))
 
-    with pytest.raises(StoreUnavailable, match="does not answer in time"):
+    with pytest.raises(StoreBusy, match="does not answer in time"):
         ask()
-    assert seconds(ask) < 1
+    assert seconds(ask) < 15
     with reading(engine) as conn:
         assert conn.execute(text("SELECT 1")).scalar() == 1
 
@@ -356,7 +357,7 @@ def test_what_the_driver_alone_is_asked_it_answers_as_any_read(store: Database) 
 
 
 def test_the_driver_alone_gives_up_and_goes_on_as_any_read(store: Database) -> None:
-    engine = store.open(limit_ms=150, read_only=True)
+    engine = store.open(limit_ms=2_000, read_only=True)
 
     def glance() -> None:
         with glancing(engine) as conn:
@@ -364,7 +365,7 @@ def test_the_driver_alone_gives_up_and_goes_on_as_any_read(store: Database) -> N
 
     sleep = select(func.pg_sleep(bindparam("seconds", type_=Float)))
     with pytest.raises(StoreBusy, match="does not answer in time"), glancing(engine) as conn:
-        ask(conn, sleep, {"seconds": 3.0})
+        ask(conn, sleep, {"seconds": 30.0})
     glance()
     with glancing(engine) as conn:
         ((pid,),) = ask(conn, select(func.pg_backend_pid()), {})

@@ -3,13 +3,14 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from considerate.errors import TrackingError
 from considerate.settings.environment import Environment
 from considerate.tracking.client import mlflow_client
-from considerate.tracking.runs import ARTEFACT_PATH, track_run
+from considerate.tracking.runs import ARTEFACT_PATH, experiment_id, track_run
 
 
 def test_a_run_keeps_params_figures_tags_and_files(environment: Environment, artefact: Path) -> None:
@@ -87,6 +88,7 @@ def refuse(*a, **k): raise AssertionError("a connection was attempted")
 socket.socket.connect = refuse
 socket.getaddrinfo = refuse
 from pathlib import Path
+from typing import Any
 from considerate.settings.environment import Environment
 from considerate.tracking.runs import track_run
 with track_run(Environment(home=Path({str(tmp_path / "home")!r}), data=None), experiment="shop", name="quiet") as run:
@@ -99,3 +101,32 @@ with track_run(Environment(home=Path({str(tmp_path / "home")!r}), data=None), ex
 def test_importing_the_room_does_not_import_mlflow() -> None:
     program = "import sys, considerate.tracking.registry, considerate.tracking.runs; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+class MadeMeanwhile:
+    """MLflow to whom another training says the name first."""
+
+    def __init__(self, client: Any) -> None:
+        self._client, self._asked = client, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def get_experiment_by_name(self, name: str) -> Any:
+        self._asked += 1
+        if self._asked == 1:
+            assert self._client.get_experiment_by_name(name) is None
+            self.made = self._client.create_experiment(name)
+            return None
+        return self._client.get_experiment_by_name(name)
+
+
+def test_an_experiment_that_another_training_makes_meanwhile_is_used(environment: Environment) -> None:
+    with mlflow_client(environment) as client:
+        both = MadeMeanwhile(client)
+        assert experiment_id(both, environment, "meanwhile") == both.made  # type: ignore[arg-type]
+
+
+def test_a_name_that_mlflow_does_not_take_is_no_other_trainings(environment: Environment) -> None:
+    with pytest.raises(TrackingError, match="MLflow at"), mlflow_client(environment) as client:
+        experiment_id(client, environment, "")

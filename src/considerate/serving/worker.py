@@ -4,9 +4,10 @@ import asyncio
 import gc
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, TypeVar
 
 from considerate.errors import ConfigError, StoreError
 from considerate.ranking.loading import load
@@ -24,6 +25,7 @@ from considerate.serving.tokens import Verifier, open_verifier
 from considerate.store.decisions import decisions_url
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 TRAINING_MODULES = ("duckdb", "implicit", "lightfm", "mlflow", "optuna", "pandas")
 """A worker that imports one of these is too heavy and knows too much."""
@@ -91,6 +93,7 @@ class Worker:
         )
         self._shown = ""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._readers: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
         """Get ready: keys, catalogue, model. What is missing comes later; nobody's list waits for it."""
@@ -107,8 +110,17 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Their threads go on all the same, and would open again what is closed below.
+        await asyncio.gather(*self._readers, return_exceptions=True)
         await asyncio.to_thread(self._decisions.close)
         self._customers.close()
+
+    async def _beside(self, use: Callable[[], T]) -> T:
+        """Use the store in a thread, which `stop` waits for."""
+        reader = asyncio.create_task(asyncio.to_thread(use))
+        self._readers.add(reader)
+        reader.add_done_callback(self._readers.discard)
+        return await asyncio.shield(reader)
 
     async def _look(self) -> None:
         outcome = await asyncio.to_thread(self._models.look)
@@ -134,7 +146,7 @@ class Worker:
     async def _settle(self) -> None:
         """Lay out the shelf before the next customer needs it, and take stock."""
         served = self._models.current()
-        await asyncio.to_thread(lambda: self.resources.shelves.shelf(self._customers.catalogue(), served))
+        await self._beside(lambda: self.resources.shelves.shelf(self._customers.catalogue(), served))
         self._metrics.training_modules.set(len(loaded(TRAINING_MODULES)))
         # What was built so far stays for good: the collector need not walk it again with every request.
         gc.collect()
@@ -160,7 +172,7 @@ class Worker:
         while True:
             # At once: the first look also opens the store for writing, and what opens it later may wait for seconds.
             try:
-                await asyncio.to_thread(self._customers.forget_old_answers, at=utc_now())
+                await self._beside(lambda: self._customers.forget_old_answers(at=utc_now()))
             except StoreError as error:
                 log.warning("answers whose day is over stay for now: %s", error)
             await asyncio.sleep(ANSWERS_SECONDS)

@@ -5,6 +5,7 @@ import re
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic, sleep
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -16,6 +17,8 @@ from considerate.errors import StoreError, StoreLocked
 
 WRITING = "considerate_writing"
 """Execution option of a connection that may write; see `store.engine.writing`."""
+
+_SWITCH_AGAIN_SECONDS = 0.01
 
 
 def sqlite_path(address: URL, name: str, *, create: bool) -> Path:
@@ -117,11 +120,29 @@ def close_what_outlives_its_engine(engine: Engine) -> None:
 
 
 def switch_to_wal(engine: Engine) -> None:
-    """Let readers read while one writes: a property of the file, which holds for every later connection."""
+    """Let readers read while one writes: a property of the file, which holds for every later connection.
+
+    Raises
+    ------
+    StoreLocked
+        Another process held the file for longer than the busy timeout.
+    StoreError
+        It is no database, or cannot be written.
+    """
     with engine.connect() as conn:
         raw = conn.connection.driver_connection
         assert isinstance(raw, sqlite3.Connection)  # noqa: S101 - narrows the type
-        raw.execute("PRAGMA journal_mode = WAL")
+        (busy_timeout_ms,) = raw.execute("PRAGMA busy_timeout").fetchone()
+        end = monotonic() + busy_timeout_ms / 1000
+        while True:
+            try:
+                raw.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.DatabaseError as error:
+                # Of two that switch at the same time SQLite refuses one at once, whatever its timeout.
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or monotonic() >= end:
+                    raise sqlite_error(str(engine.url.database), error) from None
+            sleep(_SWITCH_AGAIN_SECONDS)
 
 
 def sqlite_error(name: str, error: BaseException | None) -> StoreError:

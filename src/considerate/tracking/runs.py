@@ -140,10 +140,18 @@ def experiment_id(client: "MlflowClient", environment: Environment, name: str) -
     TrackingError
         It was deleted.
     """
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415 - MLflow is loaded where it is used
+
     found = client.get_experiment_by_name(name)
     if found is None:
         location = (environment.home / "mlartifacts").resolve().as_uri()
-        return client.create_experiment(name, artifact_location=location)
+        try:
+            return client.create_experiment(name, artifact_location=location)
+        except MlflowException:
+            # Another training may have made it meanwhile.
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
     if found.lifecycle_stage != "active":
         raise TrackingError(
             f"experiment {name} is deleted; restore it: "
