@@ -36,6 +36,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # A background job of a shell ignores Ctrl-C, and so would what the tests start and interrupt.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # The suite starts hundreds of programs: each keeps what it compiled for the next, whatever the shell says.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ["CONSIDERATE_HOME"] = tempfile.mkdtemp(prefix="considerate-tests-")
     # MLflow and BentoML report home unless told not to; everything below runs in a test, offline.
     os.environ.update(BENTOML_DO_NOT_TRACK="True", MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true")

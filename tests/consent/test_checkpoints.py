@@ -150,7 +150,8 @@ def test_the_newest_is_the_one_of_the_highest_position(ledger: Engine, folder: P
 
 def change(rows: list[dict[str, Any]], attack: str, first: int, second: int) -> None:
     if attack in ("edit", "rewrite"):
-        rows[first]["state"] = "withdrawn"
+        # The other one: a no that is made a no is no attack.
+        rows[first]["state"] = "given" if rows[first]["state"] == "withdrawn" else "withdrawn"
     elif attack == "delete":
         del rows[first]
     elif attack == "insert":
