@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         _keep_files_in_memory(config)
     if not os.environ.get("CI"):
-        # As Hypothesis has it in CI: a pause of the machine is no defect.
+        # As Hypothesis has it in CI by itself: a pause of the machine is no defect.
         hypothesis.settings.register_profile("unhurried", deadline=None)
         hypothesis.settings.load_profile("unhurried")
     # A background job of a shell ignores Ctrl-C, and so would what the tests start and interrupt.

@@ -28,7 +28,7 @@ LENGTH = 12
 # Evidence points at events and would hold them back.
 behind_the_triggers = partial(test_checkpoints.behind_the_triggers, emptied=[consent_evidence])
 SEQS = st.integers(1, LENGTH)
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from considerate.store.signing import load_public_keys, load_signing_key, rotate
 from considerate.store.tables import consent_current, consent_event, consent_evidence, ledger_checkpoint
 
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SIGNED = (4, 8, 12)
 LENGTH = SIGNED[-1]
 PURPOSES = list(Purpose)

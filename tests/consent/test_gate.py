@@ -354,7 +354,7 @@ def oracle(acts: Sequence[Any], row: Any, rights: Sequence[str], gifts: Set[str]
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     acts=ACTS,
     said=ROWS,

@@ -265,7 +265,7 @@ ACTS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(acts=ACTS)
 def test_the_projection_is_the_replay_of_the_ledger(
     engine: Engine, keys: Keys, adults: list[bytes], acts: list[tuple[int, Purpose, bool]]

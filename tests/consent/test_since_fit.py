@@ -272,7 +272,7 @@ def standing(acts: Sequence[tuple[int, str]], who: int) -> tuple[bool, bool, fro
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=ACTS, between=ACTS)
 @example(before=[(0, "grant")], between=[(0, "minor"), (0, "erase")])
 def test_of_a_hundred_interleavings_none_promotes_what_consent_has_outrun(

@@ -181,7 +181,7 @@ def test_a_split_in_time_needs_times() -> None:
         temporal_split(dataset, end)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.text(max_size=8)), st.lists(st.text(max_size=8)))
 def test_an_id_map_finds_its_own_ids_and_no_others(ids: list[str], strangers: list[str]) -> None:
     known = IdMap.of(ids)

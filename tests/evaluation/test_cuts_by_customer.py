@@ -204,7 +204,7 @@ FIXED = FixedProtocol(kind="fixed", test="t", development_share=0.3)
 
 
 @given(rows=worlds, final=st.booleans())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @pytest.mark.parametrize("protocol", [LAST, held_out(held_out=2), FIXED], ids=lambda one: one.kind)
 def test_in_new_nothing_known_is_relevant_and_no_event_is_on_both_sides(
     protocol: ProtocolConfig, rows: Rows, final: bool

@@ -60,7 +60,7 @@ def brute_force(name: str, suggested: list[int], relevant: set[int], k: int) -> 
 
 @pytest.mark.parametrize("name", list(METRICS))
 @given(world=worlds())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_metric_equals_brute_force(name: str, world: tuple[list[list[int]], list[set[int]], int]) -> None:
     lists, relevant, k = world
     padded, indptr, items = as_arrays(lists, relevant, k)
@@ -70,7 +70,7 @@ def test_every_metric_equals_brute_force(name: str, world: tuple[list[list[int]]
 
 
 @given(world=worlds())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_metric_lies_between_0_and_1_and_a_perfect_list_scores_1(
     world: tuple[list[list[int]], list[set[int]], int],
 ) -> None:
@@ -147,7 +147,7 @@ def test_coverage_and_gini_of_a_known_exposure() -> None:
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=20))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_gini_equals_half_the_relative_mean_difference(counts: list[int]) -> None:
     array = np.array(counts, np.int64)
     if not array.sum():

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
+from tests.report.rows import within
 
 from considerate.serving.development import development_key_path, mint_token, read_development_key
 from considerate.settings.service import ServiceConfig
@@ -179,14 +180,12 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
 
 def wait_for_her_list(shop: Shop, url: str) -> None:
     """A service is ready as soon as it answers; its model comes when the refresher has fetched it."""
-    reasons = set()
-    for _ in range(600):
-        answer = httpx.get(f"{url}/v1/me/recommendations", headers=shop.token(CUSTOMERS[0]), timeout=30)
-        reasons.add(answer.json().get("reason"))
-        if answer.json().get("reason") == "ok":
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"no list of her own after a minute: {reasons}")
+
+    def reason() -> object:
+        path, headers = f"{url}/v1/me/recommendations", shop.token(CUSTOMERS[0])
+        return httpx.get(path, headers=headers, timeout=30).json().get("reason")
+
+    assert within(60, lambda: reason() == "ok"), f"no list of her own after a minute: {reason()}"
 
 
 def ask_well_and_badly(shop: Shop, url: str) -> dict[str, dict[str, object]]:

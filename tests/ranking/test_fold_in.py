@@ -80,7 +80,7 @@ def test_blocks_of_any_size_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(fold_in.many(rows_of(2, 50)[:0])) == 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10_000), st.integers(0, N_ITEMS - 1), st.floats(0.01, 20), st.booleans())
 def test_a_dislike_lowers_its_item_wherever_it_stood(seed: int, item: int, weight: float, standardised: bool) -> None:
     fold_in = fold_in_of(seed, standardised=standardised)

@@ -62,7 +62,7 @@ def test_without_returns_nothing_is_copied() -> None:
     assert cancel_returns(histories) is histories
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.integers(0, 2), st.floats(0, 50), st.sampled_from([BUY, BACK]), st.integers(1, 5))))
 def test_what_is_left_is_never_more_than_was_bought_less_what_came_back(
     events: list[tuple[int, float, Kind, float]],

@@ -62,7 +62,7 @@ def test_minus_infinity_is_never_suggested() -> None:
     assert top_n_many(np.array([[0, -np.inf, 1]], np.float32), 3)[0].tolist() == [2, 0]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, 100_000), st.integers(1, 30), st.integers(0, 12), st.booleans())
 def test_both_ways_agree_with_sorting_everything(seed: int, n_items: int, n: int, filtered: bool) -> None:
     rng = np.random.default_rng(seed)

@@ -129,7 +129,7 @@ RULES = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(RULES, st.integers(0, 10_000), st.integers(1, 12), st.booleans())
 def test_leaving_one_out_equals_weighing_the_rest(rule: Weighting, seed: int, n: int, ratings: bool) -> None:
     history = random_history(np.random.default_rng(seed), 6, n, ratings=ratings)
@@ -172,7 +172,7 @@ def test_a_history_of_fifty_thousand_events_is_explained_at_once() -> None:
     assert np.isfinite(left.dot(np.ones(len(left.items)))).all()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(RULES, st.integers(0, 10_000))
 def test_a_block_weighs_each_customer_as_alone(rule: Weighting, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -165,7 +165,7 @@ def test_buying_again_asks_for_the_time_of_purchases_alone() -> None:
         fitted(dataset_of([*rows, ("b", "x", float("nan"))]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     rows=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 150)), min_size=1, max_size=12), item=st.integers(0, 4)
 )

@@ -67,11 +67,12 @@ def fuzz(shop: Shop, caller: str, seconds: int, seed: int) -> tuple[int, int]:
     done = subprocess.run(command, check=False, cwd=shop.home, capture_output=True, text=True)
     sent = sum(map(int, _SENT.findall(done.stdout)))
     # On a busy machine the time may be over before the first request; the next round takes longer.
-    if done.returncode or not (sent or _OUT_OF_TIME in done.stdout):
+    code = done.returncode if sent or _OUT_OF_TIME in done.stdout else 1
+    if code:
         # Bodies of megabytes would hide what was wrong with them.
         told = "\n".join(line[:400] for line in done.stdout.splitlines())
         print(told[-20_000:], done.stderr[-5_000:], f"{caller} on {shop.kind}, seed {seed}", sep="\n")
-    return sent, done.returncode if sent or _OUT_OF_TIME in done.stdout else 1
+    return sent, code
 
 
 def fuzz_for(kind: Kind, seconds: int, first_seed: int) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import MetaData, select
 from tests.house.traces import guises
 from tests.report.rights_rows import BECAUSE, answered, asked
-from tests.report.rows import Outcome, outcome, row, within
+from tests.report.rows import Outcome, outcome, row, within, within_a_second
 from tests.report.shop import AUTH, STRICT, TIGHT, Shop
 from tests.serving import test_indistinguishable
 from tests.serving.attack_table import ME, NOTICE, ROUTES
@@ -93,7 +93,7 @@ def signal_effect(shop: Shop, quick: bool) -> Outcome:
         held.append((before["gpc"], own(before)) == ("not_signalled", {"milk", "bread"}))
         first = send(shop, customer, ["1"])
         # The account is written to behind the answer.
-        held.append(within(10 if quick else 1, functools.partial(_remembered, shop, customer)))
+        held.append(within_a_second(functools.partial(_remembered, shop, customer), quick=quick))
         for answer in (first, *(shop.ask(customer, BECAUSE) for _ in range(4))):
             held.append((answer["gpc"], answer["basis"], own(answer)) == ("honoured", "personalised", {"milk"}))
         switches = shop.call("GET", "/v1/me/consents", headers=shop.token(customer)).json()
@@ -135,7 +135,7 @@ def strict_signal(shop: Shop, quick: bool) -> Outcome:
     shop.call("PUT", f"/v1/me/consents/{P}", json=yes, headers=shop.token(customer))
     held.append(shop.ask(customer, BECAUSE)["basis"] == "personalised")
     first = send(shop, customer, ["1"])
-    held.append(within(10 if quick else 1, functools.partial(_remembered, shop, customer)))
+    held.append(within_a_second(functools.partial(_remembered, shop, customer), quick=quick))
     for answer in (first, shop.ask(customer, BECAUSE)):
         held.append((answer["basis"], answer["reason"], answer["gpc"]) == ("non_personalised", "gpc", "honoured"))
     signals: tuple[dict[str, str], ...] = ({}, {"Sec-GPC": "1"})

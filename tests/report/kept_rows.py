@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from tests.report.gate import learnt_from
 from tests.report.rights_rows import BECAUSE, answered, decisions_in_log, shown, training
-from tests.report.rows import Outcome, outcome, row, within
+from tests.report.rows import Outcome, outcome, row, within_a_second
 from tests.report.shop import Shop
 
 from considerate.consent.decision import Policy, Reason
@@ -42,7 +42,7 @@ def decision_log(shop: Shop, quick: bool) -> Outcome:
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(shop.ask, [customer] * calls))
     started = time.monotonic()
-    complete = within(10 if quick else 1, lambda: len(decisions_in_log(shop, ref)) >= calls)
+    complete = within_a_second(lambda: len(decisions_in_log(shop, ref)) >= calls, quick=quick)
     seconds = time.monotonic() - started
     logged = [str(one.decision_id) for one in decisions_in_log(shop, ref)]
     held = [complete, *(logged.count(str(answer["decision_id"])) == 1 for answer in answers), len(logged) == calls]
@@ -54,7 +54,7 @@ def decision_log(shop: Shop, quick: bool) -> Outcome:
     held += _made_again(shop, customer, decisions_in_log(shop, ref))
     shop.call("DELETE", f"/v1/me/consents/{P}", headers=shop.token(customer))
     last = shop.ask(customer)["decision_id"]
-    held.append(within(10 if quick else 1, lambda: str(decisions_in_log(shop, ref)[0].decision_id) == last))
+    held.append(within_a_second(lambda: str(decisions_in_log(shop, ref)[0].decision_id) == last, quick=quick))
     held.append(decisions_in_log(shop, ref)[0].basis == "non_personalised")
     return outcome(held, f"{calls} rows, the last after {seconds:.2f} s")
 

@@ -112,7 +112,7 @@ def test_a_statement_that_takes_too_long_is_given_up(store: Database) -> None:
 
     with pytest.raises(StoreBusy, match="does not answer in time"):
         ask()
-    assert seconds(ask) < 15
+    assert seconds(ask) < 10
     with reading(engine) as conn:
         assert conn.execute(text("SELECT 1")).scalar() == 1
 

@@ -162,7 +162,7 @@ ROW = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(ROW, max_size=12), channels=st.sets(st.sampled_from(BOTH)))
 def test_a_history_is_the_sorted_rows_of_its_person(
     engine: Engine, people: list[bytes], rows: list[Any], channels: set[Channel]

@@ -130,7 +130,7 @@ def test_subjects_are_made_under_the_write_lock_only(engine: Engine, keys: Keys)
         ensure_subjects(conn, keys, ["7"])
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.text(), max_size=8))
 def test_any_text_is_an_id(engine: Engine, keys: Keys, ids: list[str]) -> None:
     with writing(engine) as conn:

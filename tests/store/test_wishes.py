@@ -79,7 +79,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=ROWS, excluded=st.sets(st.sampled_from(["a", "b", "c"])))
 def test_an_excluded_purchase_is_as_if_it_had_never_been(
     engine: Engine, people: list[bytes], rows: list[tuple[str, str | None, Kind]], excluded: set[str]

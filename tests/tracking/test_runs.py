@@ -88,7 +88,6 @@ def refuse(*a, **k): raise AssertionError("a connection was attempted")
 socket.socket.connect = refuse
 socket.getaddrinfo = refuse
 from pathlib import Path
-from typing import Any
 from considerate.settings.environment import Environment
 from considerate.tracking.runs import track_run
 with track_run(Environment(home=Path({str(tmp_path / "home")!r}), data=None), experiment="shop", name="quiet") as run:

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
 
 from considerate.errors import ConfigError, StoreError
 from considerate.ranking.loading import load
@@ -25,7 +24,6 @@ from considerate.serving.tokens import Verifier, open_verifier
 from considerate.store.decisions import decisions_url
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 TRAINING_MODULES = ("duckdb", "implicit", "lightfm", "mlflow", "optuna", "pandas")
 """A worker that imports one of these is too heavy and knows too much."""
@@ -93,7 +91,7 @@ class Worker:
         )
         self._shown = ""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._readers: set[asyncio.Task[Any]] = set()
+        self._readers: set[asyncio.Task[object]] = set()
 
     async def start(self) -> None:
         """Get ready: keys, catalogue, model. What is missing comes later; nobody's list waits for it."""
@@ -115,12 +113,12 @@ class Worker:
         await asyncio.to_thread(self._decisions.close)
         self._customers.close()
 
-    async def _beside(self, use: Callable[[], T]) -> T:
+    async def _beside(self, use: Callable[[], object]) -> None:
         """Use the store in a thread, which `stop` waits for."""
         reader = asyncio.create_task(asyncio.to_thread(use))
         self._readers.add(reader)
         reader.add_done_callback(self._readers.discard)
-        return await asyncio.shield(reader)
+        await asyncio.shield(reader)
 
     async def _look(self) -> None:
         outcome = await asyncio.to_thread(self._models.look)

@@ -140,8 +140,9 @@ def switch_to_wal(engine: Engine) -> None:
                 return
             except sqlite3.DatabaseError as error:
                 # Of two that switch at the same time SQLite refuses one at once, whatever its timeout.
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or monotonic() >= end:
-                    raise sqlite_error(str(engine.url.database), error) from None
+                refusal = sqlite_error(str(engine.url.database), error)
+                if not isinstance(refusal, StoreLocked) or monotonic() >= end:
+                    raise refusal from None
             sleep(_SWITCH_AGAIN_SECONDS)
 
 
